@@ -1,0 +1,330 @@
+"""The complete description of a customization run, as one frozen, typed value.
+
+A recipe (:mod:`motion_ray.recipes`) is a function that returns a :class:`CustomizationConfig`; a
+variant is ``ours().replace({"density": {"kind": "uniform"}})``. Units and the paper's source stand
+at each field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from motion_ray.diffusion.density import CoarseNoise, TimestepDensity, Uniform
+from motion_ray.errors import ConfigError
+from motion_ray.types import ParameterGroup
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClipConfig(_Frozen):
+    """How a file becomes a tensor ``[f, 3, h, w]``."""
+
+    frames: int = Field(default=16, ge=1, le=256, description="frames per clip, f")
+    fps: float | None = Field(
+        default=None, gt=0, description="frames per second to sample at; null keeps the file's"
+    )
+    height: int = Field(default=256, ge=8, le=2048, multiple_of=8, description="pixels")
+    width: int = Field(default=256, ge=8, le=2048, multiple_of=8, description="pixels")
+
+
+class AugmentationConfig(_Frozen):
+    """Spatial and colour augmentation, one draw for a whole clip (paper section 4, implementation
+    details).
+    """
+
+    variants: int = Field(
+        default=8, ge=1, le=256, description="augmented variants cached per clip, K"
+    )
+    area: tuple[float, float] = Field(
+        default=(0.7, 1.0), description="area share kept by the random resized crop"
+    )
+    aspect: tuple[float, float] = Field(
+        default=(0.9, 1.1), description="aspect ratio change of that crop"
+    )
+    flip: bool = Field(
+        default=False, description="mirror half of the variants; only if the motion has no side"
+    )
+    brightness: float = Field(default=0.1, ge=0, le=1, description="relative jitter")
+    contrast: float = Field(default=0.1, ge=0, le=1, description="relative jitter")
+    saturation: float = Field(default=0.1, ge=0, le=1, description="relative jitter")
+    hue: float = Field(
+        default=0.02, ge=0, le=0.5, description="jitter in turns of the colour wheel"
+    )
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        for name in ("area", "aspect"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high or (name == "area" and high > 1):
+                raise ValueError(
+                    f"{name} is a range low <= high above 0 (area at most 1), e.g. [0.7, 1.0]"
+                )
+        return self
+
+
+class RegularizationConfig(_Frozen):
+    """D^r of Eq. 3: clips of related but different motions that keep the model's knowledge."""
+
+    source: Literal["none", "synthetic", "real"] = "real"
+    folder: str | None = Field(
+        default=None, description="motion-folder of real clips; required for source real"
+    )
+    share: float = Field(
+        default=0.5, gt=0, lt=1, description="share of training examples drawn from D^r"
+    )
+    synthetic_clips: int = Field(
+        default=50, ge=1, description="clips sampled from the base model for synthetic"
+    )
+    synthetic_prompts: tuple[str, ...] = Field(
+        default=("a person doing other things", "a person in front of a computer"),
+        description="captions of the synthetic clips (paper section 4.1), used in turn",
+    )
+
+
+class UniformDensity(_Frozen):
+    """f(t) = 1/T."""
+
+    kind: Literal["uniform"] = "uniform"
+
+    def build(self) -> TimestepDensity:
+        """The mathematical object."""
+        return Uniform()
+
+
+class CoarseNoiseDensity(_Frozen):
+    """f_alpha(t) = (1 - alpha cos(pi t/T)) / T (paper section 3.2)."""
+
+    kind: Literal["coarse_noise"] = "coarse_noise"
+    alpha: float = Field(default=0.5, ge=0, le=1)
+
+    def build(self) -> TimestepDensity:
+        """The mathematical object."""
+        return CoarseNoise(self.alpha)
+
+
+DensityConfig = Annotated[UniformDensity | CoarseNoiseDensity, Field(discriminator="kind")]
+
+
+class OptimizerConfig(_Frozen):
+    """AdamW (paper section 4: lr 5e-6)."""
+
+    lr: float = Field(default=5e-6, gt=0, le=1)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.01, ge=0)
+    grad_clip: float = Field(
+        default=1.0, gt=0, description="largest norm of all trainable gradients together"
+    )
+    warmup_steps: int = Field(default=0, ge=0, description="linear warm-up of the learning rate")
+
+
+class EngineConfig(_Frozen):
+    """Who runs backward and the optimizer. Arithmetic is the same in both (tested)."""
+
+    name: Literal["torch", "deepspeed"] = "torch"
+    zero_stage: Literal[0, 1, 2] = Field(default=0, description="DeepSpeed ZeRO stage")
+    offload_optimizer: bool = Field(
+        default=False, description="keep optimizer state in host memory (ZeRO 1, 2)"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 where the hardware has it"
+    )
+    activation_checkpointing: bool = Field(
+        default=False, description="recompute activations in backward: less memory"
+    )
+    dropout: bool = Field(
+        default=True, description="train mode: the temporal convolutions' dropout is active"
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads; null leaves torch's default"
+    )
+
+
+class SamplingConfig(_Frozen):
+    """How videos are generated."""
+
+    scheduler: Literal["ddim", "dpmsolver++"] = "ddim"
+    steps: int = Field(default=40, ge=1, le=1000, description="denoising steps")
+    guidance: float = Field(
+        default=9.0, ge=1, le=50, description="classifier-free guidance scale; 1 is off"
+    )
+    negative_prompt: str = ""
+    fps: float = Field(default=8.0, gt=0, description="playback rate of written videos")
+
+
+class AppearanceFloor(_Frozen):
+    """Stop when CLIP appearance falls below this (paper section 4.1 and supplement B: 0.265).
+
+    A CLIP value means nothing without its model, so the two are one setting. ``relative`` is a
+    fraction of the base model's own score on the same prompts and seeds, for models other than the
+    paper's.
+    """
+
+    clip_model: str = Field(
+        default="puppet", description="'puppet', or a folder that open_clip loads"
+    )
+    value: float | None = Field(default=None, description="absolute floor, e.g. 0.265")
+    relative: float | None = Field(
+        default=None, gt=0, le=1, description="fraction of the base model's score"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.value is None) == (self.relative is None):
+            raise ValueError("give exactly one of value (e.g. 0.265) and relative (e.g. 0.9)")
+        return self
+
+
+class ValidationConfig(_Frozen):
+    """The fixed prompts and seeds that decide when to stop."""
+
+    every: int = Field(default=200, ge=1, description="steps between validations")
+    prompts: tuple[str, ...] = Field(default=(), description="templates with the slot <motion>")
+    seeds: tuple[int, ...] = (0,)
+    floor: AppearanceFloor | None = Field(
+        default=None, description="null: no early stop, train to max_steps"
+    )
+
+
+class CustomizationConfig(_Frozen):
+    """Everything that decides the result of a run.
+
+    The identity of a run (:meth:`identity`) is the hash of this value; where it is written and on
+    what machine it runs are not part of it.
+    """
+
+    recipe: str = Field(description="name of the recipe this came from, for the record")
+    base: str = Field(default="puppet", description="'puppet' (embedded) or a diffusers folder")
+    motion: str = Field(default="", description="motion folder (docs: README, 'Your own motion')")
+    name: str | None = Field(default=None, description="name in the store; null: the motion's own")
+    clips: ClipConfig = ClipConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    regularization: RegularizationConfig = RegularizationConfig()
+    groups: tuple[ParameterGroup, ...] = Field(
+        default=(), description="parameter groups that train"
+    )
+    train_token: bool = Field(
+        default=False, description="also train the embedding of V* (raises copying, paper 4.2)"
+    )
+    density: DensityConfig = CoarseNoiseDensity()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    engine: EngineConfig = EngineConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    validation: ValidationConfig = ValidationConfig()
+    batch_size: int = Field(default=1, ge=1, le=1024, description="examples per step (paper: 1)")
+    max_steps: int = Field(default=3000, ge=1, description="paper: at most 3000")
+    checkpoint_every: int = Field(default=100, ge=1, description="steps between checkpoints")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> Self:
+        if not self.groups and not self.train_token:
+            raise ValueError("nothing would train: name parameter groups or set train_token")
+        return self
+
+    def replace(self, changes: dict[str, Any]) -> CustomizationConfig:
+        """A copy with nested fields changed, validated anew.
+
+        Args:
+            changes: nested mapping, e.g. ``{"optimizer": {"lr": 1e-4}}``.
+
+        Raises:
+            ConfigError: an unknown field or a value that breaks a rule.
+        """
+        return parse_config(_merge(self.model_dump(mode="json"), changes))
+
+    def identity(self) -> str:
+        """Sha256 over the canonical JSON of this value."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _merge(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(into)
+    for key, value in changes.items():
+        old = merged.get(key)
+        # A discriminated union is replaced whole when its kind changes: fields of the old kind go.
+        same_kind = not isinstance(value, dict) or "kind" not in value
+        if isinstance(old, dict) and isinstance(value, dict) and same_kind:
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def parse_config(values: dict[str, Any]) -> CustomizationConfig:
+    """Validate a nested mapping.
+
+    Raises:
+        ConfigError: naming the first field at fault, the rule and the value that was given.
+    """
+    try:
+        return CustomizationConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "config"
+        rule = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(known_fields(where.rpartition(".")[0]))
+            raise ConfigError(where, "there is no such setting", f"known here: {known}") from None
+        given = first.get("input")
+        shown = "" if isinstance(given, dict) else f"got {given!r}"
+        raise ConfigError(where, rule, shown) from None
+
+
+def known_fields(path: str) -> list[str]:
+    """Names of the settings below a dotted path; empty for a path that is not a section."""
+    section: type[BaseModel] = CustomizationConfig
+    for part in filter(None, path.split(".")):
+        found = section.model_fields.get(part)
+        if (
+            found is None
+            or not isinstance(found.annotation, type)
+            or not issubclass(found.annotation, BaseModel)
+        ):
+            return []
+        section = found.annotation
+    return sorted(section.model_fields)
+
+
+def set_path(changes: dict[str, Any], assignment: str) -> dict[str, Any]:
+    """Add one ``a.b=c`` of the command line to a nested mapping; ``c`` is read as YAML.
+
+    Raises:
+        ConfigError: the text has no ``=`` or an empty path.
+    """
+    import yaml
+
+    path, separator, text = assignment.partition("=")
+    if not separator or not path.strip():
+        raise ConfigError(
+            f"--set {assignment}",
+            "an assignment is path=value",
+            "for example --set optimizer.lr=1e-4",
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"--set {path}", f"cannot read the value {text!r}", "for example --set max_steps=500"
+        ) from None
+    if isinstance(value, str):
+        value = _number(value)  # YAML reads 1e-4 (no dot) as text
+    node = changes
+    *parents, last = path.strip().split(".")
+    for part in parents:
+        node = node.setdefault(part, {})
+    node[last] = value
+    return changes
+
+
+def _number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text

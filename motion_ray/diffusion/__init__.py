@@ -1,0 +1,1 @@
+"""Timestep densities, training targets and the denoising loop."""

@@ -1,0 +1,92 @@
+"""Recipes: functions that return one complete config. The only place where experiments live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from motion_ray.config import CustomizationConfig, parse_config, set_path
+from motion_ray.errors import ConfigError
+from motion_ray.recipes.paper import ours
+from motion_ray.recipes.puppet import puppet
+
+RECIPES: dict[str, Callable[[], CustomizationConfig]] = {"paper": ours, "puppet": puppet}
+
+
+def load_config(
+    recipe: str,
+    *,
+    base: str | None = None,
+    motion: str | None = None,
+    sets: Sequence[str] = (),
+) -> CustomizationConfig:
+    """A complete config from what a command line gives.
+
+    Args:
+        recipe: name of a recipe, or a YAML file that holds ``recipe:`` (a name) and changes to it,
+            or a complete config.
+        base: replaces the recipe's base.
+        motion: the motion folder.
+        sets: assignments such as ``optimizer.lr=1e-4``.
+
+    Raises:
+        ConfigError: unknown recipe, unknown field or wrong type.
+    """
+    config = _recipe(recipe)
+    changes: dict[str, Any] = {}
+    if base is not None:
+        changes["base"] = base
+    if motion is not None:
+        changes["motion"] = motion
+    for assignment in sets:
+        set_path(changes, assignment)
+    config = config.replace(changes)
+    if not config.base:
+        raise ConfigError(
+            "base",
+            f"recipe {config.recipe!r} needs a base model",
+            "for example --base models/zeroscope_v2_576w",
+        )
+    if not config.motion:
+        raise ConfigError(
+            "motion", "needs a folder of clips", "for example --motion clips/my-motion"
+        )
+    return config
+
+
+def _recipe(recipe: str) -> CustomizationConfig:
+    if recipe in RECIPES:
+        return RECIPES[recipe]()
+    path = Path(recipe).expanduser()
+    if path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"recipe {recipe!r}",
+            "is not known",
+            f"one of {', '.join(sorted(RECIPES))}, or a .yaml file",
+        )
+    return parse_recipe_file(path)
+
+
+def parse_recipe_file(path: Path) -> CustomizationConfig:
+    """Read a YAML file: changes to a named recipe, or a complete config.
+
+    Raises:
+        ConfigError: the file cannot be read, or a field is wrong.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(path, f"cannot be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(path, f"is not valid YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, dict):
+        raise ConfigError(
+            path, "must hold a mapping", "for example 'recipe: puppet' and 'max_steps: 500'"
+        )
+    name = content.get("recipe")
+    if name in RECIPES:
+        return RECIPES[name]().replace(content)
+    return parse_config(content)

@@ -1,0 +1,56 @@
+"""The paper's method at the size of the embedded model: minutes on two CPU cores."""
+
+from __future__ import annotations
+
+from motion_ray.config import (
+    AppearanceFloor,
+    AugmentationConfig,
+    ClipConfig,
+    CustomizationConfig,
+    EngineConfig,
+    OptimizerConfig,
+    SamplingConfig,
+    ValidationConfig,
+)
+from motion_ray.recipes.paper import ours
+
+#: Characters that do not occur in the training clips, which all show persons.
+PROMPTS = (
+    "a red robot <motion> in the forest",
+    "a blue bear <motion> on the beach",
+    "a green alien <motion> in the snow",
+    "a yellow robot <motion> in the city",
+    "a pink bear <motion> in the desert",
+    "a purple alien <motion> at night",
+    "a green robot <motion> in the snow",
+    "a blue person <motion> in the city",
+)
+
+
+def puppet() -> CustomizationConfig:
+    """What differs from :func:`motion_ray.recipes.paper.ours`, and why.
+
+    The embedded model has 9.8 M parameters and 5 M of them train, so a learning rate 100 times
+    ZeroScope's and a batch of 16 clips: gradients of single clips are too noisy to learn a motion
+    in minutes. It was trained without dropout and so is customized. Its CLIP model is our own,
+    hence a relative floor.
+    """
+    return ours(base="puppet", clip_model="puppet").replace(
+        {
+            "recipe": "puppet",
+            "clips": ClipConfig(frames=8, height=64, width=64).model_dump(),
+            "augmentation": AugmentationConfig(variants=8, area=(0.75, 1.0), hue=0.0).model_dump(),
+            "optimizer": OptimizerConfig(lr=5e-4, warmup_steps=20).model_dump(),
+            "engine": EngineConfig(name="torch", dropout=False).model_dump(),
+            "sampling": SamplingConfig(steps=15, guidance=3.0, fps=8).model_dump(),
+            "validation": ValidationConfig(
+                every=40,
+                prompts=PROMPTS,
+                seeds=(0,),
+                floor=AppearanceFloor(clip_model="puppet", relative=0.9),
+            ).model_dump(),
+            "batch_size": 16,
+            "max_steps": 240,
+            "checkpoint_every": 20,
+        }
+    )

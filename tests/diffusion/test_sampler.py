@@ -1,0 +1,117 @@
+"""Our denoising loop against the stock pipeline, and its progress, cancellation and seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler, TextToVideoSDPipeline, UNet3DConditionModel
+
+from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.config import ClipConfig, SamplingConfig
+from motion_ray.diffusion.loss import build_scheduler
+from motion_ray.diffusion.sampler import sampling_scheduler
+from motion_ray.errors import Cancelled, ConfigError
+from motion_ray.generation import VideoGenerator
+
+CLIPS = ClipConfig(frames=3, height=32, width=32)
+PROMPTS = ["a red robot doing the pll", "a person"]
+
+
+def stock(folder, scheduler: str, guidance: float, steps: int = 5) -> np.ndarray:
+    pipeline = TextToVideoSDPipeline.from_pretrained(folder)
+    if scheduler == "dpmsolver++":
+        pipeline.scheduler = build_scheduler(
+            DPMSolverMultistepScheduler,
+            dict(pipeline.scheduler.config),
+            algorithm_type="dpmsolver++",
+        )
+    for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        module.eval()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(
+        PROMPTS[0],
+        num_frames=3,
+        height=32,
+        width=32,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        generator=torch.Generator().manual_seed(7),
+        output_type="latent",
+    ).frames
+
+
+@pytest.mark.filterwarnings("ignore")  # the stock pipeline announces its own deprecation
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("scheduler", ["ddim", "dpmsolver++"])
+@pytest.mark.parametrize("guidance", [1.0, 6.0])
+def test_equals_the_stock_pipeline(tiny_bases, prediction_type, scheduler, guidance):
+    from motion_ray.diffusion.sampler import denoise, initial_noise
+
+    folder = tiny_bases[prediction_type]
+    backbone = load_backbone(str(folder), "cpu")
+    ours = denoise(
+        backbone,
+        sampling_scheduler(scheduler, backbone.scheduler_config),
+        initial_noise([7], (4, 3, 4, 4), torch.device("cpu")),
+        backbone.encode_text(PROMPTS[:1]),
+        backbone.encode_text([""]),
+        steps=5,
+        guidance=guidance,
+    )
+    theirs = stock(folder, scheduler, guidance)
+    assert float(theirs.abs().max()) > 0.1
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_a_video_does_not_depend_on_its_batch(tiny_bases):
+    backbone = load_backbone(str(tiny_bases["v_prediction"]), "cpu")
+    settings = SamplingConfig(steps=3, guidance=4)
+    one = VideoGenerator(backbone, settings, CLIPS, "fp32", batch_size=1).generate(PROMPTS, [1, 2])
+    two = VideoGenerator(backbone, settings, CLIPS, "fp32", batch_size=2).generate(PROMPTS, [1, 2])
+    for a, b in zip(one, two, strict=True):
+        assert (a.frames.int() - b.frames.int()).abs().max() <= 1
+    assert not torch.equal(one[0].frames, one[1].frames)
+
+
+def test_progress_is_told_after_every_step(tiny_bases):
+    backbone = load_backbone(str(tiny_bases["epsilon"]), "cpu")
+    told: list[tuple[int, int]] = []
+    VideoGenerator(backbone, SamplingConfig(steps=3), CLIPS, "fp32", batch_size=1).generate(
+        PROMPTS, [1, 2], on_step=lambda done, total: told.append((done, total))
+    )
+    assert told == [(n, 6) for n in range(1, 7)]
+
+
+def test_cancel_stops_before_the_next_step(tiny_bases):
+    backbone = load_backbone(str(tiny_bases["epsilon"]), "cpu")
+    done: list[int] = []
+    generator = VideoGenerator(backbone, SamplingConfig(steps=5), CLIPS, "fp32")
+    with pytest.raises(Cancelled, match="2 of 5"):
+        generator.generate(
+            PROMPTS[:1], [1], on_step=lambda n, _: done.append(n), cancelled=lambda: len(done) >= 2
+        )
+    assert done == [1, 2]
+
+
+def test_seeds_and_prompts_must_match_in_number(tiny_bases):
+    backbone = load_backbone(str(tiny_bases["epsilon"]), "cpu")
+    with pytest.raises(ConfigError, match="2 prompts but 1 seeds"):
+        VideoGenerator(backbone, SamplingConfig(), CLIPS).generate(PROMPTS, [1])
+
+
+def test_unknown_scheduler_is_refused():
+    with pytest.raises(ConfigError, match=r"sampling\.scheduler"):
+        sampling_scheduler("euler", {})
+
+
+def test_cpu_kernels_change_nothing_but_rounding(tiny_bases):
+    folder = tiny_bases["epsilon"]
+    plain = UNet3DConditionModel.from_pretrained(folder, subfolder="unet").eval()
+    fast = load_backbone(str(folder), "cpu").denoiser
+    assert [n for n, _ in plain.named_parameters()] == [n for n, _ in fast.named_parameters()]
+    x, t, text = torch.randn(2, 4, 3, 4, 4), torch.tensor([5, 800]), torch.randn(2, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            fast(x, t, text).sample, plain(x, t, text).sample, atol=1e-5, rtol=1e-4
+        )

@@ -1,0 +1,118 @@
+"""Configs and recipes: golden values, changes, and errors that name field, rule and example."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from motion_ray.config import CustomizationConfig, set_path
+from motion_ray.diffusion.density import CoarseNoise, Uniform
+from motion_ray.errors import ConfigError
+from motion_ray.recipes import RECIPES, load_config
+from motion_ray.recipes.paper import ours
+from motion_ray.types import ParameterGroup
+
+
+def test_the_papers_settings():
+    """Section 4 and supplement B, one by one."""
+    config = ours("zeroscope", "clip")
+    assert set(config.groups) == {
+        ParameterGroup.TEMPORAL_ATTENTION,
+        ParameterGroup.TEMPORAL_CONV,
+        ParameterGroup.SPATIAL_CROSS_KV,
+    }
+    assert config.optimizer.lr == 5e-6 and config.batch_size == 1 and config.max_steps == 3000
+    assert config.density.build() == CoarseNoise(0.5)
+    assert config.regularization.source == "real" and not config.train_token
+    assert config.validation.floor is not None and config.validation.floor.value == 0.265
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_recipes_survive_json(name):
+    config = RECIPES[name]()
+    assert CustomizationConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_configs_are_frozen():
+    with pytest.raises(ValidationError):
+        ours().optimizer.lr = 1.0  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_identity_follows_the_content():
+    config = ours("zeroscope", "clip")
+    assert config.identity() == ours("zeroscope", "clip").identity()
+    assert config.identity() != config.replace({"seed": 1}).identity()
+
+
+def test_a_change_replaces_one_field():
+    config = ours().replace({"optimizer": {"lr": 1e-4}, "density": {"kind": "uniform"}})
+    assert config.optimizer.lr == 1e-4 and config.optimizer.grad_clip == 1.0
+    assert config.density.build() == Uniform()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"),
+    [
+        ("optimizer.lr=1e-4", {"optimizer": {"lr": 1e-4}}),
+        ("groups=[temporal_conv]", {"groups": ["temporal_conv"]}),
+        ("engine.name=deepspeed", {"engine": {"name": "deepspeed"}}),
+        ("validation.floor=null", {"validation": {"floor": None}}),
+    ],
+)
+def test_assignments(assignment, value):
+    assert set_path({}, assignment) == value
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (
+            ["optimizer.rate=1"],
+            r"optimizer\.rate: there is no such setting; known here: betas, .*lr",
+        ),
+        (["optimzer.lr=1"], r"optimzer: there is no such setting"),
+        (["optimizer.lr=fast"], r"optimizer\.lr: .*valid number.*got 'fast'"),
+        (["max_steps=0"], r"max_steps: .*greater than or equal to 1.*got 0"),
+        (["density.kind=cosine"], r"density: .*uniform"),
+        (["groups=[temporal]"], r"groups\.0: .*temporal_attention"),
+        (["groups=[]"], r"config: nothing would train"),
+        (["augmentation.area=[2,1]"], r"augmentation: area is a range"),
+        (["validation.floor.relative=0.9"], r"validation\.floor: give exactly one of value"),
+        (["max_steps"], r"an assignment is path=value.*optimizer\.lr=1e-4"),
+        (["optimizer=5"], r"optimizer: .*"),
+    ],
+)
+def test_wrong_settings_name_field_rule_and_example(sets, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config("paper", base="zeroscope", motion="clips", sets=sets)
+
+
+def test_unknown_recipe_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"is not known; one of paper, puppet, or a \.yaml file"):
+        load_config("papr", motion="clips")
+
+
+def test_paper_needs_a_base_and_every_recipe_a_motion():
+    with pytest.raises(ConfigError, match="needs a base model"):
+        load_config("paper", motion="clips")
+    with pytest.raises(ConfigError, match="motion: needs a folder"):
+        load_config("puppet")
+
+
+def test_recipe_files(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("recipe: puppet\nmax_steps: 77\n")
+    assert load_config(str(file), motion="m").max_steps == 77
+    file.write_text("recipe: [puppet\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(str(file), motion="m")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(str(tmp_path / "none.yaml"), motion="m")
+
+
+def test_errors_cross_process_borders():
+    import pickle
+
+    error = ConfigError("optimizer.lr", "must be positive", "for example 5e-6")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is ConfigError and str(copy) == str(error) and copy.fix == "for example 5e-6"
