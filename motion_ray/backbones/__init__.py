@@ -1,0 +1,1 @@
+"""Base models: what they are, how they are loaded and checked."""

@@ -1,0 +1,79 @@
+"""What a base folder must be before anything in it is loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from motion_ray.backbones.folder import open_model_folder
+from motion_ray.errors import BaseModelError
+
+
+@pytest.fixture
+def folder(tiny_bases, tmp_path):
+    return shutil.copytree(tiny_bases["epsilon"], tmp_path / "base")
+
+
+def edit(file, **changes):
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, **changes}))
+
+
+def test_a_sound_folder_opens(folder):
+    opened = open_model_folder(folder)
+    assert len(opened.fingerprint) == 64 and opened.scheduler_config["prediction_type"] == "epsilon"
+
+
+@pytest.mark.parametrize(
+    "name", ["unet/diffusion_pytorch_model.bin", "vae/x.pt", "text_encoder/a.ckpt", "unet/run.py"]
+)
+def test_pickles_and_code_are_refused(folder, name):
+    (folder / name).write_bytes(b"\x80\x04.")
+    with pytest.raises(BaseModelError, match=r"pickles or code.*safetensors"):
+        open_model_folder(folder)
+
+
+def test_an_unknown_class_is_refused(folder):
+    edit(folder / "model_index.json", unet=["os", "system"])
+    with pytest.raises(BaseModelError, match=r"unet is os\.system, a class that is not allowed"):
+        open_model_folder(folder)
+
+
+def test_another_pipeline_is_refused(folder):
+    edit(folder / "model_index.json", _class_name="StableDiffusionPipeline")
+    with pytest.raises(BaseModelError, match="StableDiffusionPipeline"):
+        open_model_folder(folder)
+
+
+def test_a_config_that_names_another_class_is_refused(folder):
+    edit(folder / "unet" / "config.json", auto_map={"AutoModel": "evil.Model"})
+    with pytest.raises(BaseModelError, match="another class"):
+        open_model_folder(folder)
+
+
+def test_a_missing_part_is_named(folder):
+    shutil.rmtree(folder / "vae")
+    with pytest.raises(BaseModelError, match="vae: this part of the model is missing"):
+        open_model_folder(folder)
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    with pytest.raises(BaseModelError, match=r"model_index\.json: is missing"):
+        open_model_folder(tmp_path)
+
+
+def test_fingerprint_follows_weights_and_config_but_not_versions(folder):
+    before = open_model_folder(folder)
+    edit(folder / "unet" / "config.json", _diffusers_version="0.0.1")
+    assert open_model_folder(folder).fingerprint == before.fingerprint
+    edit(folder / "unet" / "config.json", norm_eps=1e-4)
+    changed = open_model_folder(folder)
+    assert changed.fingerprint != before.fingerprint
+    assert changed.vae_fingerprint == before.vae_fingerprint
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert open_model_folder(folder).vae_fingerprint != before.vae_fingerprint

@@ -1,0 +1,71 @@
+"""The backbone's contract on a small folder: shapes, posteriors, text, tokens, recomputation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from motion_ray.backbones.recompute import recompute_activations
+from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.errors import BaseModelError, DataError
+
+
+@pytest.fixture
+def backbone(tiny_bases):
+    return load_backbone(str(tiny_bases["epsilon"]), "cpu")
+
+
+def test_video_to_latents_and_back(backbone):
+    frames = torch.randint(0, 256, (5, 3, 32, 40), dtype=torch.uint8)
+    posterior = backbone.encode_video(frames)
+    assert posterior.mean.shape == posterior.logvar.shape == (4, 5, 4, 5)
+    decoded = backbone.decode_latents(posterior.mean[None])
+    assert decoded.shape == (1, 5, 3, 32, 40) and decoded.dtype == torch.uint8
+
+
+def test_the_scaling_factor_is_applied_to_mean_and_variance(backbone):
+    frames = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    raw = backbone.vae.encode(frames / 127.5 - 1).latent_dist
+    scaled = backbone.encode_video(frames)
+    factor = backbone.vae.config["scaling_factor"]
+    torch.testing.assert_close(scaled.mean[:, 0], raw.mean[0] * factor)
+    torch.testing.assert_close(scaled.logvar[:, 0].exp(), raw.var[0] * factor**2)
+
+
+def test_sizes_that_do_not_fit_the_vae_are_refused(backbone):
+    with pytest.raises(DataError, match="multiples of 8"):
+        backbone.encode_video(torch.zeros(1, 3, 30, 32, dtype=torch.uint8))
+
+
+def test_text_has_a_fixed_length(backbone):
+    assert backbone.encode_text(["a", "a person doing the pll"]).shape == (2, 16, 16)
+
+
+def test_a_token_must_stay_whole(backbone):
+    assert len(backbone.token_pieces("pll")) == 1
+    with pytest.raises(BaseModelError, match="splits it into 5 pieces"):
+        backbone.single_piece("robot")
+
+
+def test_a_token_row_can_be_swapped_and_restored(backbone):
+    before = backbone.encode_text(["a pll", "a sks"])
+    old = backbone.set_token_embedding("pll", torch.ones(16))
+    changed = backbone.encode_text(["a pll", "a sks"])
+    assert not torch.equal(changed[0], before[0]) and torch.equal(changed[1], before[1])
+    backbone.set_token_embedding("pll", old)
+    assert torch.equal(backbone.encode_text(["a pll", "a sks"]), before)
+
+
+def test_recomputed_activations_give_the_same_gradients(tiny_bases):
+    gradients = []
+    for recompute in (False, True):
+        backbone = load_backbone(str(tiny_bases["epsilon"]), "cpu")
+        if recompute:
+            assert recompute_activations(backbone.denoiser) > 10
+        backbone.denoiser.requires_grad_(True).train()
+        torch.manual_seed(0)
+        x, t = torch.randn(1, 4, 2, 4, 4), torch.tensor([100])
+        backbone.predict(x, t, torch.randn(1, 16, 16)).square().mean().backward()
+        gradients.append({n: p.grad for n, p in backbone.denoiser.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)

@@ -1,0 +1,76 @@
+"""What every test shares: no model hub, no screen, a fixed order, the tiny base models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from motion_ray.config import CustomizationConfig
+
+# Before anything imports the libraries that read them. Ray's workers inherit the environment.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+TESTS = Path(__file__).parent
+LATE = ("slow", "ray", "chaos", "large", "gpu")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m picks tests by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests/ray and tests/gpu by their folder; run what is fast first and what needs a cluster last."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in ("ray", "gpu"):
+            item.add_marker(folder)
+    items.sort(key=_lateness)  # stable: the order inside a file stays
+
+
+def _lateness(item: pytest.Item) -> int:
+    return max(
+        (LATE.index(mark.name) + 1 for mark in item.iter_markers() if mark.name in LATE), default=0
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A GPU test on a machine without one is skipped, and says so."""
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs an NVIDIA GPU")
+
+
+@pytest.fixture(scope="session")
+def tiny_bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small random base models, one for each prediction type."""
+    from tests.tiny import build_tiny_base
+
+    root = tmp_path_factory.mktemp("bases")
+    return {kind: build_tiny_base(root / kind, kind) for kind in ("epsilon", "v_prediction")}
+
+
+@pytest.fixture(scope="session")
+def tiny_motion(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A motion folder and a regularization folder of small moving squares."""
+    from tests.tiny import write_tiny_clips
+
+    root = tmp_path_factory.mktemp("clips")
+    return {
+        "motion": write_tiny_clips(root / "slide", "a person doing the pll", clips=3),
+        "regularization": write_tiny_clips(root / "other", "a person doing other things", clips=4),
+    }
+
+
+@pytest.fixture
+def tiny_run(tiny_bases: dict[str, Path], tiny_motion: dict[str, Path]) -> CustomizationConfig:
+    """A complete config that trains a tiny base in fractions of a second; no early stop."""
+    from tests.tiny import tiny_config
+
+    return tiny_config(
+        tiny_bases["v_prediction"], tiny_motion["motion"], tiny_motion["regularization"]
+    )
