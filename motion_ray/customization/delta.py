@@ -1,0 +1,330 @@
+"""A learned motion: the parameter values that replace the base model's (paper section 3.2, Eq. 2).
+
+On disk a delta is a directory: ``header.json``, ``tensors.safetensors`` and, written last, a
+manifest with the sha256 and size of both. Applying it swaps the storage of parameters; nothing is
+added or subtracted, so the base comes back bit for bit however often that happens.
+
+Shape legend: a tensor has the shape of the denoiser parameter of the same name; ``token_embedding``
+is ``[d]``, d the text width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from torch import Tensor, nn
+
+from motion_ray.errors import DeltaError
+from motion_ray.files import atomic_directory, verify_manifest, write_new_file
+from motion_ray.manifest import canonical_json, read_limited, reading
+from motion_ray.tensors import DTYPES, read_tensors, tensors_sha256, write_tensors
+
+FORMAT = "motion_ray.delta/1"
+HEADER_FILE = "header.json"
+TENSOR_FILE = "tensors.safetensors"
+TOKEN_EMBEDDING = "token_embedding"
+"""The tensor that replaces a row of the text encoder instead of a parameter of the denoiser."""
+
+ACCEPTED = (torch.float16, torch.bfloat16, torch.float32)
+LARGEST_HEADER = 16 * 2**20  # bytes
+APPLIED = "_applied_delta"  # attribute of a denoiser while a delta is applied to it
+IDENTITY = frozenset(
+    {"format", "base_fingerprint", "recipe", "name", "token", "template", "step", "parametrization"}
+)
+
+
+class DeltaTarget(Protocol):
+    """What a delta needs from a backbone (:class:`motion_ray.backbones.base.Backbone` has it).
+
+    Attributes:
+        denoiser: the network whose parameters are replaced.
+        fingerprint: sha256 over the base model's weights and configs.
+    """
+
+    denoiser: nn.Module
+    fingerprint: str
+
+    def set_token_embedding(self, token: str, row: Tensor) -> Tensor:
+        """Put ``row [d]`` in place of the embedding of ``token``; returns a copy of the old row."""
+        ...
+
+
+class DeltaHeader(BaseModel):
+    """Where a delta comes from and what it needs.
+
+    Identity (part of the content id) are format, base_fingerprint, recipe, name, token, template,
+    step and parametrization. The rest is for the record: it may hold paths, times and versions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["motion_ray.delta/1"] = FORMAT
+    base_fingerprint: str = Field(min_length=1, description="sha256 of the base it was made for")
+    base: str = Field(description="what that base was called, for messages")
+    recipe: str
+    name: str = Field(min_length=1, description="of the motion")
+    token: str = Field(min_length=1, description="V*, e.g. pll")
+    template: str = Field(description="caption with the slot <token>")
+    step: int = Field(ge=0, description="optimizer steps behind these weights")
+    parametrization: Literal["full"] = "full"
+    config: dict[str, JsonValue] = {}
+    metrics: dict[str, JsonValue] = {}
+    sources: dict[str, str] = Field({}, description="training file -> sha256")
+    versions: dict[str, str] = Field({}, description="package -> version")
+
+
+@dataclass(frozen=True, eq=False)
+class MotionDelta:
+    """A motion that can be applied to the base it was made for.
+
+    Attributes:
+        header: where it comes from.
+        tensors: denoiser parameter name (or ``token_embedding``) to its new value; not to be
+            changed afterwards.
+        digest: sha256 of the tensor file where it is known already; computed on demand otherwise.
+
+    Raises:
+        DeltaError: no tensors at all, or one of a type other than float16, bfloat16 and float32.
+    """
+
+    header: DeltaHeader
+    tensors: Mapping[str, Tensor]
+    digest: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.tensors:
+            raise DeltaError(self._where, "holds no tensors: applying it would do nothing")
+        for name, tensor in self.tensors.items():
+            if tensor.dtype not in ACCEPTED:
+                rule = f"tensor {name} is {tensor.dtype}".replace("torch.", "")
+                raise DeltaError(self._where, rule, "use float16, bfloat16 or float32")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors together."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    @cached_property
+    def sha256(self) -> str:
+        """The content id: over the bytes of the tensor file and the identity part of the header.
+
+        Clocks, hosts, paths and versions have no part in it.
+        """
+        return _content_id(self.header, self.digest or tensors_sha256(self.tensors))
+
+    # --- disk -------------------------------------------------------------------------------------
+
+    def save(self, directory: Path) -> None:
+        """Write it durably, all or nothing.
+
+        Args:
+            directory: must not exist, or be empty.
+
+        Raises:
+            DeltaError: the directory is taken, the disk is full or broken, or a value is NaN or
+                infinite.
+        """
+        with atomic_directory(directory, DeltaError, expected_bytes=self.nbytes) as temporary:
+            self.write_into(temporary)
+
+    def write_into(self, directory: Path) -> str:
+        """Write the header and the tensors, without a manifest, for callers that see to durability.
+
+        Returns:
+            The content id of what was written.
+
+        Raises:
+            DeltaError: a value is NaN or infinite, or cannot be written as JSON.
+            OSError: the disk is full or broken.
+        """
+        _check_finite(self.tensors, self._where)
+        try:
+            text = canonical_json(
+                {"header": self.header.model_dump(mode="json"), "tensors": _layout(self.tensors)}
+            )
+        except ValueError as fault:
+            rule = f"the header cannot be written as JSON: {fault}"
+            raise DeltaError(self._where, rule, "leave out values that are not finite") from fault
+        write_new_file(directory / HEADER_FILE, [text.encode()])
+        return _content_id(self.header, write_tensors(directory / TENSOR_FILE, self.tensors))
+
+    @staticmethod
+    def load(directory: Path) -> MotionDelta:
+        """Read a delta into CPU memory, after checking every byte of it against the manifest.
+
+        Raises:
+            DeltaError: which file is missing, extra, damaged or a link; which tensor is missing,
+                extra, of another shape or type than declared, NaN or infinite; which header field
+                is wrong.
+        """
+        directory = Path(directory)
+        with reading(directory, DeltaError):
+            header, declared, digest = _open(directory)
+            tensors = read_tensors(directory / TENSOR_FILE, DeltaError)
+        _compare_layout(directory / TENSOR_FILE, declared, _layout(tensors))
+        _check_finite(tensors, f"{directory / TENSOR_FILE}")
+        return MotionDelta(header, tensors, digest)
+
+    @staticmethod
+    def identify(directory: Path) -> str:
+        """The content id of a delta on disk: every byte is checked, but no tensor is loaded.
+
+        Raises:
+            DeltaError: as :meth:`load`, as far as it shows without looking at values.
+        """
+        directory = Path(directory)
+        with reading(directory, DeltaError):
+            header, _, digest = _open(directory)
+        return _content_id(header, digest)
+
+    # --- application ------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def applied(self, backbone: DeltaTarget) -> Iterator[None]:
+        """The base model with this motion; on leaving, the base as it was, bit for bit.
+
+        Parameters get the delta's own storage (no copy where type and device match), so they must
+        not be trained meanwhile. One delta at a time: two motions at once would be neither.
+
+        Raises:
+            DeltaError: made for another base; a tensor that the base does not have, or of another
+                shape; a value too large for the base's type; a delta is applied here already.
+            BaseModelError: the base's tokenizer does not know the token (trained tokens only).
+        """
+        if self.header.base_fingerprint != backbone.fingerprint:
+            made_for = f"{self.header.base_fingerprint[:8]}.. ({self.header.base})"
+            rule = f"made for base {made_for}, this is {backbone.fingerprint[:8]}.."
+            raise DeltaError(self._where, rule, "load that base, or customize again on this one")
+        with self._alone_on(backbone.denoiser):
+            parameters = dict(backbone.denoiser.named_parameters())
+            values = self._fitted(parameters)
+            originals = {name: parameters[name].data for name in values}
+            row = None
+            try:
+                for name, value in values.items():
+                    parameters[name].data = value
+                if TOKEN_EMBEDDING in self.tensors:
+                    new = self.tensors[TOKEN_EMBEDDING]
+                    row = backbone.set_token_embedding(self.header.token, new)
+                yield
+            finally:
+                for name, original in originals.items():
+                    parameters[name].data = original
+                if row is not None:
+                    backbone.set_token_embedding(self.header.token, row)
+
+    @property
+    def _where(self) -> str:
+        return f"delta {self.header.name!r}"
+
+    @contextlib.contextmanager
+    def _alone_on(self, denoiser: nn.Module) -> Iterator[None]:
+        mine = [f"{self.header.name!r} (step {self.header.step})"]
+        # setdefault tests and sets in one step, between threads as well. The mark is kept where the
+        # state is, on the denoiser, and compared as an object: one delta applied twice is refused
+        # too.
+        present = vars(denoiser).setdefault(APPLIED, mine)
+        if present is not mine:
+            rule = f"the delta {present[0]} is applied to this backbone already"
+            raise DeltaError(self._where, rule, "leave its `with ... applied(...)` block first")
+        try:
+            yield
+        finally:
+            del vars(denoiser)[APPLIED]
+
+    def _fitted(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+        """Every tensor in its parameter's type and on its device, all checked before the swap."""
+        fitted: dict[str, Tensor] = {}
+        for name, tensor in self.tensors.items():
+            if name == TOKEN_EMBEDDING:
+                if tensor.dim() != 1:
+                    rule = f"tensor {name} has shape {list(tensor.shape)}"
+                    raise DeltaError(self._where, rule, "it is one row of the text encoder, [d]")
+                continue
+            if name not in parameters:
+                rule = f"tensor {name} is extra: the base model has no such parameter"
+                raise DeltaError(self._where, rule, "customize again on this base")
+            parameter = parameters[name]
+            if tensor.shape != parameter.shape:
+                rule = f"tensor {name} has shape {list(tensor.shape)}"
+                expected = f"the base model's parameter has {list(parameter.shape)}"
+                raise DeltaError(self._where, f"{rule}, {expected}", "customize again on this base")
+            value = tensor.to(parameter.device, parameter.dtype)
+            if value.dtype != tensor.dtype and not _finite(value):
+                rule = f"tensor {name} does not fit into {value.dtype}".replace("torch.", "")
+                raise DeltaError(self._where, rule, "load the base model in bfloat16 or float32")
+            fitted[name] = value
+        return fitted
+
+
+def _content_id(header: DeltaHeader, digest: str) -> str:
+    content = {"header": header.model_dump(mode="json", include=set(IDENTITY)), "tensors": digest}
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def _open(directory: Path) -> tuple[DeltaHeader, object, str]:
+    """Check a folder; its header, the declared layout of its tensors, and their file's sha256."""
+    if not directory.is_dir():
+        raise DeltaError(f"{directory}", "there is no such delta folder", "check the path")
+    manifest = verify_manifest(directory, DeltaError)
+    if extra := sorted(manifest.keys() - {HEADER_FILE, TENSOR_FILE}):
+        rule = f"a delta holds only {HEADER_FILE}, {TENSOR_FILE} and its manifest"
+        raise DeltaError(f"{directory / extra[0]}", rule, "remove it and save the delta again")
+    if missing := sorted({HEADER_FILE, TENSOR_FILE} - manifest.keys()):
+        raise DeltaError(f"{directory / missing[0]}", "is missing", "use another copy of it")
+    header, declared = _read_header(directory / HEADER_FILE)
+    return header, declared, manifest[TENSOR_FILE].sha256
+
+
+def _layout(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, object]]:
+    """What the header says about each tensor, so that one that is lost has a name."""
+    return {n: {"dtype": DTYPES[t.dtype], "shape": list(t.shape)} for n, t in tensors.items()}
+
+
+def _compare_layout(where: Path, declared: object, found: dict[str, dict[str, object]]) -> None:
+    if not isinstance(declared, dict):
+        raise DeltaError(f"{where}", "the header does not say which tensors there are")
+    if missing := sorted(declared.keys() - found.keys()):
+        raise DeltaError(f"{where}", f"tensor {missing[0]} is missing, the header declares it")
+    if extra := sorted(found.keys() - declared.keys()):
+        raise DeltaError(f"{where}", f"tensor {extra[0]} is extra, the header does not declare it")
+    for name, layout in found.items():
+        if layout != declared[name]:
+            rule = f"tensor {name} is {layout}, the header declares {declared[name]}"
+            raise DeltaError(f"{where}", rule)
+
+
+def _read_header(path: Path) -> tuple[DeltaHeader, object]:
+    try:
+        content = json.loads(read_limited(path, LARGEST_HEADER))
+        return DeltaHeader.model_validate(content["header"]), content["tensors"]
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DeltaError(f"{path}", f"{place}: {first['msg']}", "save the delta again") from fault
+    except (ValueError, KeyError, TypeError, RecursionError) as fault:
+        raise DeltaError(f"{path}", "is not a delta header", "save the delta again") from fault
+
+
+def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    for name, tensor in tensors.items():
+        if not _finite(tensor):
+            fix = "train again with a smaller learning rate"
+            raise DeltaError(where, f"tensor {name} holds NaN or infinite values", fix)
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all values are finite; isfinite would need a second tensor of that size."""
+    if tensor.numel() == 0:
+        return True
+    low, high = torch.aminmax(tensor.detach())
+    return bool(torch.isfinite(low) and torch.isfinite(high))

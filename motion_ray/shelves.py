@@ -1,0 +1,258 @@
+"""Where a delta store keeps its bytes: a local folder, or any filesystem that fsspec opens.
+
+Both hold ``objects/<sha256>/`` (a delta, content-addressed) and ``refs/<name>/<version>.json``.
+A ref is created after its object and only if it does not exist, so what a ref names is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from fsspec.spec import AbstractFileSystem
+
+from motion_ray.customization.delta import MotionDelta
+from motion_ray.errors import DeltaError, StoreError
+from motion_ray.files import (
+    atomic_directory,
+    create_bytes_exclusive,
+    remove_directory,
+    remove_stale,
+)
+from motion_ray.manifest import MANIFEST, read_limited, reading
+
+log = logging.getLogger(__name__)
+
+LARGEST_REF = 2**20  # bytes
+_REF_FILE = re.compile(r"([1-9][0-9]{0,8})\.json")
+
+
+class Shelf(Protocol):
+    """What a store needs from its place. Names and ids were checked by the caller."""
+
+    def names(self) -> list[str]:
+        """Names that have refs, sorted; other entries may be among them."""
+        ...
+
+    def versions(self, name: str) -> list[int]:
+        """Versions of a name in ascending order."""
+        ...
+
+    def read_ref(self, name: str, version: int) -> bytes:
+        """Content of a ref.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        ...
+
+    def create_ref(self, name: str, version: int, data: bytes) -> bool:
+        """Create a ref durably; False if there is one already."""
+        ...
+
+    def put(self, delta: MotionDelta) -> None:
+        """Have the delta in the store, whole, under its content id.
+
+        Raises:
+            StoreError: the place is full, broken or read-only.
+        """
+        ...
+
+    def load(self, sha256: str) -> MotionDelta:
+        """The delta with a content id, verified.
+
+        Raises:
+            DeltaError: it is missing or damaged.
+        """
+        ...
+
+
+class LocalShelf:
+    """A folder on this machine or on a network filesystem with hard links.
+
+    Any number of processes may publish at once. Leftovers of killed ones are removed on opening.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._objects, self._refs = root / "objects", root / "refs"
+        remove_stale(self._objects)
+        for name in self.names():
+            remove_stale(self._refs / name)
+
+    def names(self) -> list[str]:
+        """See :class:`Shelf`."""
+        folders = [each for each in _list(self._refs) if each.is_dir() and not each.is_symlink()]
+        return sorted(folder.name for folder in folders)
+
+    def versions(self, name: str) -> list[int]:
+        """See :class:`Shelf`."""
+        return _versions([entry.name for entry in _list(_no_link(self._refs / name))])
+
+    def read_ref(self, name: str, version: int) -> bytes:
+        """See :class:`Shelf`."""
+        folder = _no_link(self._refs / name)
+        with reading(folder, StoreError):
+            return read_limited(folder / f"{version}.json", LARGEST_REF)
+
+    def create_ref(self, name: str, version: int, data: bytes) -> bool:
+        """See :class:`Shelf`."""
+        path = _no_link(self._refs / name) / f"{version}.json"
+        return create_bytes_exclusive(path, data, StoreError)
+
+    def put(self, delta: MotionDelta) -> None:
+        """See :class:`Shelf`."""
+        folder = _no_link(self._objects / delta.sha256)
+        if self._is_whole(folder, delta.sha256):
+            return
+        if folder.exists():
+            log.warning("%s: is damaged and will be written again", folder)
+            with contextlib.suppress(FileNotFoundError):  # another publisher may repair it as well
+                remove_directory(folder)
+        try:
+            with atomic_directory(folder, StoreError, expected_bytes=delta.nbytes) as temporary:
+                _check_unchanged(delta, delta.write_into(temporary))
+        except StoreError:
+            # Another process may have published the same content meanwhile; if so, all is well.
+            if not self._is_whole(folder, delta.sha256):
+                raise
+
+    def load(self, sha256: str) -> MotionDelta:
+        """See :class:`Shelf`."""
+        return MotionDelta.load(_no_link(self._objects / sha256))
+
+    def _is_whole(self, folder: Path, sha256: str) -> bool:
+        try:
+            return MotionDelta.identify(folder) == sha256
+        except DeltaError:
+            return False
+
+
+class RemoteShelf:
+    """Any fsspec filesystem, for example ``s3://bucket/motions``.
+
+    Where the filesystem can create a file exclusively (S3 and GCS can), publishers get distinct
+    versions as on a local disk. Where it cannot, two who publish the same new version at the same
+    moment both succeed and the last one is kept. Deltas pass through the temporary folder of this
+    machine (``TMPDIR``), which needs room for one.
+    """
+
+    def __init__(self, filesystem: AbstractFileSystem, root: str) -> None:
+        self._filesystem, self._root = filesystem, root.rstrip("/")
+
+    def names(self) -> list[str]:
+        """See :class:`Shelf`."""
+        return sorted(self._list(f"{self._root}/refs"))
+
+    def versions(self, name: str) -> list[int]:
+        """See :class:`Shelf`."""
+        return _versions(self._list(f"{self._root}/refs/{name}"))
+
+    def read_ref(self, name: str, version: int) -> bytes:
+        """See :class:`Shelf`."""
+        path = f"{self._root}/refs/{name}/{version}.json"
+        with reading(Path(path), StoreError):
+            return self._filesystem.read_block(path, 0, LARGEST_REF)
+
+    def create_ref(self, name: str, version: int, data: bytes) -> bool:
+        """See :class:`Shelf`."""
+        folder = f"{self._root}/refs/{name}"
+        with _writing(folder):
+            self._filesystem.makedirs(folder, exist_ok=True)
+            try:
+                self._filesystem.pipe_file(f"{folder}/{version}.json", data, mode="create")
+            except FileExistsError:
+                return False
+        return True
+
+    def put(self, delta: MotionDelta) -> None:
+        """See :class:`Shelf`."""
+        if self._is_whole(delta.sha256):
+            return
+        folder = f"{self._root}/objects/{delta.sha256}"
+        with self._staging() as stage:
+            delta.save(stage)
+            _check_unchanged(delta, MotionDelta.identify(stage))
+            # The manifest goes last: without it the object does not exist.
+            files = sorted(stage.iterdir(), key=lambda file: file.name == MANIFEST)
+            with _writing(folder):
+                self._filesystem.makedirs(folder, exist_ok=True)
+                for file in files:
+                    self._filesystem.put_file(f"{file}", f"{folder}/{file.name}")
+        # Read back before a ref may name it: two who upload at once can mix their files.
+        if not self._is_whole(delta.sha256):
+            raise StoreError(folder, "was changed while it was written", "publish again")
+
+    def load(self, sha256: str) -> MotionDelta:
+        """See :class:`Shelf`."""
+        with self._staging() as stage:
+            self._fetch(sha256, stage)
+            return MotionDelta.load(stage)
+
+    def _is_whole(self, sha256: str) -> bool:
+        with self._staging() as stage:
+            try:
+                self._fetch(sha256, stage)
+                return MotionDelta.identify(stage) == sha256
+            except DeltaError:
+                return False
+
+    def _fetch(self, sha256: str, into: Path) -> None:
+        folder = f"{self._root}/objects/{sha256}"
+        into.mkdir()
+        with reading(Path(folder), DeltaError):
+            for name in self._list(folder):
+                self._filesystem.get_file(f"{folder}/{name}", f"{into / name}")
+
+    def _list(self, folder: str) -> list[str]:
+        """Last parts of the paths in a folder; none if there is no such folder."""
+        self._filesystem.invalidate_cache(folder)
+        try:
+            paths = self._filesystem.ls(folder, detail=False)
+        except FileNotFoundError:
+            return []
+        except OSError as fault:
+            rule = f"cannot be read: {fault}"
+            raise StoreError(folder, rule, "check the address and the credentials") from fault
+        return [path.rstrip("/").rpartition("/")[2] for path in paths]
+
+    @contextlib.contextmanager
+    def _staging(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="motion_ray-") as folder:
+            yield Path(folder) / "delta"
+
+
+def _list(folder: Path) -> list[Path]:
+    with reading(folder, StoreError):
+        return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _versions(names: list[str]) -> list[int]:
+    found = [_REF_FILE.fullmatch(name) for name in names]
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _no_link(path: Path) -> Path:
+    if path.is_symlink():
+        fix = "put the folder itself in its place"
+        raise StoreError(f"{path}", "is a symbolic link, which is refused in a store", fix)
+    return path
+
+
+def _check_unchanged(delta: MotionDelta, written: str) -> None:
+    if written != delta.sha256:
+        rule = "its tensors were changed after it was made"
+        raise DeltaError(f"delta {delta.header.name!r}", rule, "give MotionDelta copies of them")
+
+
+@contextlib.contextmanager
+def _writing(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:
+        fix = "check the address, the credentials and the space"
+        raise StoreError(folder, f"cannot be written: {fault}", fix) from fault
