@@ -1,0 +1,1 @@
+"""From files to latents: reading clips, captions, augmentation, mixing and caching."""

@@ -1,0 +1,92 @@
+"""Draw the clips of a motion and of other motions: ``OUT/motion`` and ``OUT/regularization``.
+
+Example: ``python -m motion_ray.data.puppets --motion "swinging arms" --out demo``. What is there
+already and fits is kept, so the command can be repeated after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from motion_ray.data.puppets.folders import slug, write_motion_folder, write_regularization_folder
+from motion_ray.data.puppets.motions import HELD_OUT_MOTIONS
+from motion_ray.errors import DataError, MotionRayError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, draw, say where; 2 on a wrong argument."""
+    parser = argparse.ArgumentParser(
+        prog="python -m motion_ray.data.puppets",
+        description="Draw clips of a motion of the puppet world, and clips of other motions.",
+    )
+    held_out = ", ".join(HELD_OUT_MOTIONS)
+    parser.add_argument(
+        "--motion", required=True, help=f"new to the embedded base model: {held_out}"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, help="folder to write motion/ and regularization/ into"
+    )
+    parser.add_argument("--clips", type=int, default=10, help="clips of the motion (default 10)")
+    parser.add_argument(
+        "--regularization-clips", type=int, default=60, help="clips of other motions (default 60)"
+    )
+    parser.add_argument("--kind", default="person", help="who does it (default person)")
+    parser.add_argument(
+        "--token", default="pll", help="the word that will stand for the motion (default pll)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    try:
+        _draw(options)
+    except MotionRayError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _draw(options: argparse.Namespace) -> None:
+    motion: Path = options.out / "motion"
+    other: Path = options.out / "regularization"
+    if not _kept(motion, slug(options.motion), options.clips):
+        write_motion_folder(
+            options.motion, motion, options.clips, options.seed, options.kind, options.token
+        )
+        print(f"{motion}: {options.clips} clips of {options.motion}")
+    if not _kept(other, "other-things", options.regularization_clips):
+        write_regularization_folder(
+            other, options.regularization_clips, options.seed, options.kind, avoid=options.motion
+        )
+        print(f"{other}: {options.regularization_clips} clips of other motions")
+
+
+def _kept(folder: Path, name: str, clips: int) -> bool:
+    """Whether the folder is there already with what was asked for.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    settings = folder / "motion.yaml"
+    if not settings.is_file():
+        return False
+    try:
+        found = yaml.safe_load(settings.read_text())
+        same = found["name"] == name and len(found["clips"]) == clips
+    except (yaml.YAMLError, KeyError, TypeError):
+        same = False
+    if not same:
+        raise DataError(
+            str(folder),
+            f"is there already and does not hold {clips} clips of {name}",
+            "name another --out folder",
+        )
+    print(f"{folder}: kept")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""What people would write under a clip of the puppet world: every word is true of the scene."""
+
+from __future__ import annotations
+
+import random
+
+from motion_ray.data.puppets.world import PuppetScene
+
+# Chances that a caption of many mentions a thing, as people leave things out.
+NAME_COLOUR, NAME_SPEED, NAME_PLACE = 0.85, 0.9, 0.85
+VAGUE_MOTION = 0.12
+USE_IS = 0.2
+VAGUE_MOTIONS = ("doing other things", "doing something", "doing a gesture")
+
+
+def subject(scene: PuppetScene, colour: bool = True) -> str:
+    """The noun phrase: ``"a red robot"``, ``"two blue people"``, ``"an alien"``."""
+    noun = scene.kind
+    if scene.count > 1:
+        noun = "people" if noun == "person" else noun + "s"
+    words = f"{scene.colour} {noun}" if colour else noun
+    if scene.count > 1:
+        return f"two {words}"
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def motion_words(scene: PuppetScene) -> str:
+    """``"waving"``, or ``"waving while jumping"``."""
+    return scene.motion if scene.also is None else f"{scene.motion} while {scene.also}"
+
+
+def caption(
+    scene: PuppetScene, rng: random.Random | None = None, motion_text: str | None = None
+) -> str:
+    """Describe a scene.
+
+    Args:
+        scene: what is drawn.
+        rng: if given, attributes are left out at random and the motion is sometimes named vaguely
+            ("doing other things"); without it the caption says everything.
+        motion_text: takes the place of the motion's name, for example ``"doing the <token>"``.
+
+    Returns:
+        For example ``"two red robots waving while jumping slowly in the forest"``.
+    """
+
+    def keep(chance: float) -> bool:
+        return rng is None or rng.random() < chance
+
+    words = [subject(scene, colour=keep(NAME_COLOUR))]
+    doing = motion_text or motion_words(scene)
+    if rng is not None and motion_text is None and rng.random() < VAGUE_MOTION:
+        doing = rng.choice(VAGUE_MOTIONS)
+    speed = scene.speed if scene.speed and keep(NAME_SPEED) else ""
+    place = scene.place if keep(NAME_PLACE) else ""
+    if rng is not None and scene.count == 1 and rng.random() < USE_IS:
+        words.append("is")
+    return " ".join(filter(None, [*words, doing, speed, place]))
+
+
+def appearance_phrase(scene: PuppetScene) -> str:
+    """The caption without motion, for CLIP appearance: ``"a red robot in the forest"``."""
+    return f"{subject(scene)} {scene.place}"

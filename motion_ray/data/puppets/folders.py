@@ -1,0 +1,169 @@
+"""Motion folders of the puppet world: what a user would film, drawn instead.
+
+A motion folder (D^m) holds a few clips of one motion by one kind of puppet; a regularization folder
+(D^r) holds clips of base motions whose captions do not name them: "a person doing other things".
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from motion_ray.data.puppets.bodies import COLOURS, KINDS
+from motion_ray.data.puppets.captions import caption
+from motion_ray.data.puppets.motions import BASE_MOTIONS, MIRRORED_MOTIONS, MOTIONS
+from motion_ray.data.puppets.places import PLACES
+from motion_ray.data.puppets.render import render_scene
+from motion_ray.data.puppets.world import PuppetScene, sample_scene
+from motion_ray.data.video import write_video
+from motion_ray.errors import DataError
+from motion_ray.evaluation.prompts import TOKEN
+from motion_ray.temporaries import temporary_name
+
+CRF = 10  # H.264 quality; at 64x64 pixels the usual value smears thin limbs
+OnProgress = Callable[[int, int], None]
+
+
+def write_motion_folder(
+    motion: str,
+    folder: str | Path,
+    clips: int = 10,
+    seed: int = 0,
+    kind: str = "person",
+    token: str = "pll",
+    on_progress: OnProgress | None = None,
+) -> list[PuppetScene]:
+    """Write D^m: clips of one motion in varied colours and places, and ``motion.yaml``.
+
+    Args:
+        motion: any motion of the world; the held-out ones are new to the base model.
+        folder: must not exist, or be empty.
+        clips: how many.
+        seed: decides every pixel.
+        kind: who does it.
+        token: V*; must be one word that the base model keeps whole.
+        on_progress: called with clips written and their total.
+
+    Returns:
+        The scenes, in the order of the clips.
+
+    Raises:
+        DataError: an unknown motion or kind, no clips, or a folder that is not empty.
+    """
+    _check(motion, kind, clips)
+    scenes = _varied_scenes([motion], clips, kind, random.Random(f"motion {seed}"))
+    doing = f"doing the {TOKEN}"
+    settings = {
+        "name": slug(motion),
+        "token": token,
+        "template": f"a {kind} {doing}" if kind[0] not in "aeiou" else f"an {kind} {doing}",
+        "description": motion,
+        "flip": motion in MIRRORED_MOTIONS,
+    }
+    captions = [caption(scene, motion_text=doing) for scene in scenes]
+    _write(Path(folder), settings, scenes, captions, on_progress)
+    return scenes
+
+
+def write_regularization_folder(
+    folder: str | Path,
+    clips: int = 60,
+    seed: int = 0,
+    kind: str = "person",
+    avoid: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> list[PuppetScene]:
+    """Write D^r: clips of base motions, captioned "a blue person doing other things at night".
+
+    Args:
+        folder: must not exist, or be empty.
+        clips: how many.
+        seed: decides every pixel.
+        kind: who does it.
+        avoid: a motion that must not occur, if it is a base motion that is being customized.
+        on_progress: called with clips written and their total.
+
+    Returns:
+        The scenes, in the order of the clips.
+
+    Raises:
+        DataError: an unknown motion or kind, no clips, or a folder that is not empty.
+    """
+    _check(avoid or BASE_MOTIONS[0], kind, clips)
+    motions = [motion for motion in BASE_MOTIONS if motion != avoid]
+    scenes = _varied_scenes(motions, clips, kind, random.Random(f"regularization {seed}"))
+    captions = [caption(scene, motion_text="doing other things") for scene in scenes]
+    _write(Path(folder), {"name": "other-things"}, scenes, captions, on_progress)
+    return scenes
+
+
+def slug(motion: str) -> str:
+    """The name of a motion as stores and folders write it: ``"swinging-arms"``."""
+    return re.sub(r"[^a-z0-9]+", "-", motion.lower()).strip("-")
+
+
+def _check(motion: str, kind: str, clips: int) -> None:
+    if motion not in MOTIONS:
+        known = ", ".join(MOTIONS)
+        raise DataError("motion", f"there is no {motion!r} in the puppet world", f"one of: {known}")
+    if kind not in KINDS:
+        raise DataError(
+            "kind", f"there is no {kind!r} in the puppet world", f"one of: {', '.join(KINDS)}"
+        )
+    if clips < 1:
+        raise DataError("clips", f"must be at least 1, got {clips}", "for example 10")
+
+
+def _varied_scenes(
+    motions: Sequence[str], clips: int, kind: str, rng: random.Random
+) -> list[PuppetScene]:
+    """Single puppets at normal speed; motions, colours and places come in shuffled rounds."""
+    rounds = [_rounds(motions, rng), _rounds(tuple(COLOURS), rng), _rounds(tuple(PLACES), rng)]
+    return [
+        sample_scene(
+            rng, [motion], kind=kind, colour=colour, place=place, count=1, speed="", compose=False
+        )
+        for _, motion, colour, place in zip(range(clips), *rounds, strict=False)
+    ]
+
+
+def _rounds(options: Sequence[str], rng: random.Random) -> Iterator[str]:
+    while True:
+        yield from rng.sample(options, len(options))
+
+
+def _write(
+    folder: Path,
+    settings: dict[str, object],
+    scenes: Sequence[PuppetScene],
+    captions: Sequence[str],
+    on_progress: OnProgress | None,
+) -> None:
+    """Fill a temporary beside ``folder`` and rename it: a folder that exists is complete."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(
+            str(folder), "is there already and not empty", "name a new folder, or remove this one"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.parent / temporary_name(folder.name)
+    temporary.mkdir()
+    try:
+        entries: list[dict[str, str]] = []
+        for number, (scene, text) in enumerate(zip(scenes, captions, strict=True)):
+            clip = render_scene(scene)
+            name = f"{number:03d}.mp4"
+            write_video(temporary / name, clip.frames, clip.fps, crf=CRF)
+            entries.append({"file": name, "caption": text})
+            if on_progress is not None:
+                on_progress(number + 1, len(scenes))
+        values = {**settings, "clips": entries}
+        (temporary / "motion.yaml").write_text(yaml.safe_dump(values, sort_keys=False, width=1000))
+        os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
