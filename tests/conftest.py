@@ -22,7 +22,7 @@ LATE = ("slow", "ray", "chaos", "large", "gpu")
 
 @pytest.hookimpl(tryfirst=True)  # before -m picks tests by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests/ray and tests/gpu by their folder; run what is fast first and what needs a cluster last."""
+    """Mark tests/ray and tests/gpu by their folder; run the fast first and clusters last."""
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("ray", "gpu"):

@@ -37,7 +37,7 @@ def build_tiny_base(folder: Path, prediction_type: str = "epsilon", *, seed: int
     pipeline = TextToVideoSDPipeline(
         vae=_vae(),
         text_encoder=_text_encoder(),
-        tokenizer=_tokenizer(),
+        tokenizer=tiny_tokenizer(),
         unet=_unet(),
         scheduler=scheduler,
     )
@@ -85,7 +85,7 @@ def _text_encoder() -> CLIPTextModel:
             intermediate_size=32,
             num_hidden_layers=2,
             num_attention_heads=2,
-            max_position_embeddings=16,
+            max_position_embeddings=48,
             bos_token_id=0,
             eos_token_id=1,
             pad_token_id=1,
@@ -93,7 +93,8 @@ def _text_encoder() -> CLIPTextModel:
     )
 
 
-def _tokenizer() -> CLIPTokenizer:
+def tiny_tokenizer(max_length: int = 48) -> CLIPTokenizer:
+    """Letters, and the two tokens sks and pll whole."""
     vocab = {"<|startoftext|>": 0, "<|endoftext|>": 1}
     letters = "abcdefghijklmnopqrstuvwxyz<>"
     pieces = [c for letter in letters for c in (letter, f"{letter}</w>")]
@@ -105,7 +106,7 @@ def _tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(
         vocab=vocab,
         merges=merges,
-        model_max_length=16,
+        model_max_length=max_length,
         pad_token="<|endoftext|>",
         unk_token="<|endoftext|>",
     )

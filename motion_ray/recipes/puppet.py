@@ -39,7 +39,7 @@ def puppet() -> CustomizationConfig:
         {
             "recipe": "puppet",
             "clips": ClipConfig(frames=8, height=64, width=64).model_dump(),
-            "augmentation": AugmentationConfig(variants=8, area=(0.75, 1.0), hue=0.0).model_dump(),
+            "augmentation": AugmentationConfig(variants=4, area=(0.75, 1.0), hue=0.0).model_dump(),
             "optimizer": OptimizerConfig(lr=5e-4, warmup_steps=20).model_dump(),
             "engine": EngineConfig(name="torch", dropout=False).model_dump(),
             "sampling": SamplingConfig(steps=15, guidance=3.0, fps=8).model_dump(),

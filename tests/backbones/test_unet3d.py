@@ -38,7 +38,7 @@ def test_sizes_that_do_not_fit_the_vae_are_refused(backbone):
 
 
 def test_text_has_a_fixed_length(backbone):
-    assert backbone.encode_text(["a", "a person doing the pll"]).shape == (2, 16, 16)
+    assert backbone.encode_text(["a", "a person doing the pll"]).shape == (2, 48, 16)
 
 
 def test_a_token_must_stay_whole(backbone):

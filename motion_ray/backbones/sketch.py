@@ -1,0 +1,47 @@
+"""A base model without its weights: every tensor has a shape and a type but no memory.
+
+A sketch runs forward and backward in seconds whatever the model's size, which is how the doctor
+counts the memory and arithmetic of a step before any of it is spent.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet3DConditionModel
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from motion_ray.backbones.unet3d import UNet3DBackbone, check_base
+
+
+def sketch_backbone(base: str) -> tuple[UNet3DBackbone, FakeTensorMode]:
+    """The backbone that ``load_backbone(base, "cuda")`` would give, in bfloat16, without weights.
+
+    Its tokenizer is real. Its modules run only inside the mode, ``with mode:
+    backbone.predict(..)``, on tensors made there.
+
+    Raises:
+        BaseModelError: the base cannot be loaded.
+    """
+    folder = check_base(base)
+    mode = FakeTensorMode()
+    with mode:
+        unet = UNet3DConditionModel.from_config(_config(folder.path / "unet"))
+        vae = AutoencoderKL.from_config(_config(folder.path / "vae"))
+        text = CLIPTextModel(CLIPTextConfig(**_config(folder.path / "text_encoder")))
+        assert isinstance(unet, UNet3DConditionModel) and isinstance(vae, AutoencoderKL)
+        for module in (unet, vae, text):
+            for parameter in module.parameters():
+                # Module.to would swap parameters, which fake ones do not allow.
+                parameter.data = parameter.data.to(torch.bfloat16)
+        tokenizer = CLIPTokenizer.from_pretrained(str(folder.path), subfolder="tokenizer")
+        backbone = UNet3DBackbone(folder, unet, vae, text, tokenizer, torch.device("cpu"))
+    return backbone, mode
+
+
+def _config(component: Path) -> dict[str, Any]:
+    return json.loads((component / "config.json").read_text())

@@ -1,0 +1,77 @@
+"""The one home of the ``deepspeed`` import: configuration and set-up of its engine, on GPUs and on
+CPUs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import torch
+from torch import nn
+
+from motion_ray.config import CustomizationConfig
+
+logger = logging.getLogger(__name__)
+
+
+def deepspeed_config(config: CustomizationConfig) -> dict[str, Any]:
+    """DeepSpeed's settings for a run. Arithmetic stays ours: the model autocasts itself, weights
+    are float32.
+    """
+    zero: dict[str, Any] = {"stage": config.engine.zero_stage}
+    if config.engine.offload_optimizer:
+        zero["offload_optimizer"] = {"device": "cpu"}
+    return {
+        "train_micro_batch_size_per_gpu": config.batch_size,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": config.optimizer.grad_clip,
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        # torch's AdamW also when offloaded: DeepSpeed's own would have to be compiled first
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 2**31 - 1,
+        "wall_clock_breakdown": False,
+    }
+
+
+def initialize(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: CustomizationConfig,
+    device: torch.device,
+) -> Any:
+    """A DeepSpeed engine around ``model``; makes a process group of one if there is none."""
+    if device.type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    if device.type == "cpu":
+        _skip_shared_memory_kernel(deepspeed)
+    if not torch.distributed.is_initialized():
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(
+            backend, store=torch.distributed.HashStore(), rank=0, world_size=1
+        )
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+        os.environ.setdefault(name, value)
+    deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+    engine, *_ = deepspeed.initialize(
+        model=model, optimizer=optimizer, config=deepspeed_config(config)
+    )
+    return engine
+
+
+def _skip_shared_memory_kernel(deepspeed: Any) -> None:
+    """Keep DeepSpeed from compiling its shared-memory collectives: a minute of g++ that one process
+    never uses.
+    """
+    compatible = getattr(deepspeed.ops, "__compatible_ops__", None)
+    if isinstance(compatible, dict) and "deepspeed_shm_comm" in compatible:
+        compatible["deepspeed_shm_comm"] = False
+    else:
+        logger.info(
+            "this deepspeed has no op table; its communication kernel may be compiled on first use"
+        )

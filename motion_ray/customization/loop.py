@@ -1,0 +1,263 @@
+"""The one loop of customization: a generator of events that resumes by itself.
+
+A notebook, a Ray worker and a Tune trial all run ``for event in customize(config, out): ...``.
+Baselines and ablations are configs of it. Killed at any moment, the same call continues from the
+last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
+from motion_ray.config import CustomizationConfig
+from motion_ray.customization.checkpoint import CheckpointFolder
+from motion_ray.customization.delta import DeltaHeader, MotionDelta
+from motion_ray.customization.examples import (
+    ClipLists,
+    Examples,
+    generate_regularization,
+    read_clip_lists,
+)
+from motion_ray.customization.run import RunFolder
+from motion_ray.customization.showcase import make_report
+from motion_ray.customization.stopping import AppearanceValidator
+from motion_ray.customization.trainer import Trainer
+from motion_ray.evaluation.clip import load_image_text_encoder
+from motion_ray.generation import VideoGenerator
+from motion_ray.store import DeltaStore
+from motion_ray.types import (
+    Checkpointed,
+    Preparing,
+    RunFinished,
+    RunStarted,
+    TrainEvent,
+    Validated,
+)
+from motion_ray.versions import installed_versions
+
+T = TypeVar("T")
+
+
+def customize(
+    config: CustomizationConfig,
+    out: Path,
+    *,
+    store: str | None = None,
+    cache: Path | None = None,
+    device: str | None = None,
+) -> Iterator[TrainEvent]:
+    """Teach a base model a motion; yields events, and ends with :class:`RunFinished`.
+
+    Args:
+        config: everything that decides the result.
+        out: run folder. Called again with the same config, the run continues from its last
+            checkpoint; a finished run yields its result at once.
+        store: path or URI of the delta store; null: ``out/store``.
+        cache: folder for encoded clips, may be shared by runs; null: ``out/cache``.
+        device: null takes the GPU if there is one.
+
+    Raises:
+        MotionRayError: bad input, a folder of another run, a full disk, or a loss that is not
+            finite.
+    """
+    run = RunFolder(out)
+    clips = read_clip_lists(config, out / "regularization")
+    with run.claim(config):
+        finished = run.finished()
+        if finished is not None:
+            yield finished
+            return
+        if config.engine.threads is not None:
+            torch.set_num_threads(config.engine.threads)
+        backbone = load_backbone(config.base, device)
+        yield from _train(
+            _Session(config, run, clips, backbone, cache or run.cache, store or str(out / "store"))
+        )
+
+
+class _Session:
+    """What one process needs to train: the parts, wired."""
+
+    def __init__(
+        self,
+        config: CustomizationConfig,
+        run: RunFolder,
+        clips: ClipLists,
+        backbone: UNet3DBackbone,
+        cache: Path,
+        store: str,
+    ) -> None:
+        self.config, self.run, self.clips, self.backbone = config, run, clips, backbone
+        self.cache, self.store = cache, DeltaStore(store)
+        self.checkpoints = CheckpointFolder(run.checkpoints)
+        self.generator = VideoGenerator(
+            backbone, config.sampling, config.clips, config.engine.precision
+        )
+        self.validator: AppearanceValidator | None = None
+        if config.validation.floor is not None:
+            encoder = load_image_text_encoder(config.validation.floor.clip_model)
+            self.validator = AppearanceValidator(
+                config.validation, self.generator, encoder, clips.folder.token
+            )
+
+
+def _train(session: _Session) -> Iterator[TrainEvent]:
+    config, run = session.config, session.run
+    yield Preparing("base model loaded", 1, 1)
+    if config.regularization.source == "synthetic":
+        yield from _relayed(
+            lambda tell: generate_regularization(
+                session.clips.regularization, session.generator, config.seed, tell
+            )
+        )
+    examples = yield from _relayed(
+        lambda tell: Examples(session.backbone, config, session.clips, session.cache, tell)
+    )
+    trainer = Trainer(session.backbone, config, session.clips.folder.token)
+    checkpoint = session.checkpoints.latest()
+    if checkpoint is not None:
+        trainer.load(checkpoint.directory)
+    run.rewind(trainer.step if checkpoint is not None else -1)
+    yield RunStarted(
+        step=trainer.step,
+        max_steps=config.max_steps,
+        trainable_parameters=sum(p.numel() for p in trainer.trainable.values()),
+        trainable_tensors=len(trainer.trainable),
+        motion_clips=len(session.clips.motion),
+        regularization_clips=len(session.clips.regularization),
+        device=str(session.backbone.device),
+        resumed=checkpoint is not None,
+    )
+    if checkpoint is None:
+        yield from _validate_and_save(session, trainer)
+    while trainer.step < config.max_steps and not trainer.stopping.stopped:
+        event = trainer.take_step(examples)
+        run.log(event)
+        yield event
+        if trainer.step % config.validation.every == 0 or trainer.step == config.max_steps:
+            yield from _validate_and_save(session, trainer)
+        elif trainer.step % config.checkpoint_every == 0:
+            yield _save(session, trainer)
+    yield from _finish(session, trainer, examples)
+
+
+def _validate_and_save(session: _Session, trainer: Trainer) -> Iterator[TrainEvent]:
+    """Score, then save: a checkpoint never lacks the verdict on its own step."""
+    if session.validator is not None and session.config.validation.floor is not None:
+        started = time.perf_counter()
+        score = session.validator.score(session.run.validation(trainer.step))
+        passed = trainer.stopping.observe(trainer.step, score, session.config.validation.floor)
+        floor = trainer.stopping.floor(session.config.validation.floor)
+        event = Validated(trainer.step, score, floor, passed, time.perf_counter() - started)
+        session.run.log(event)
+        yield event
+    yield _save(session, trainer)
+
+
+def _save(session: _Session, trainer: Trainer) -> Checkpointed:
+    good = trainer.stopping.last_good
+    session.checkpoints.save(trainer.step, trainer.save, protect=() if good is None else (good,))
+    return Checkpointed(trainer.step, str(session.checkpoints.at(trainer.step).directory))
+
+
+def _finish(session: _Session, trainer: Trainer, examples: Examples) -> Iterator[TrainEvent]:
+    last, stopping = trainer.step, trainer.stopping
+    delta_step = last
+    if stopping.stopped:
+        assert stopping.last_good is not None
+        delta_step = stopping.last_good
+        trainer.load(session.checkpoints.at(delta_step).directory)
+    yield Preparing("publishing the delta", 0, 1)
+    name = session.config.name or session.clips.folder.name
+    delta = _build_delta(session, trainer, examples, name)
+    reference = session.store.publish(delta, name)
+    yield Preparing("publishing the delta", 1, 1)
+    result = RunFinished(
+        step=last,
+        delta_step=delta_step,
+        reason="appearance_floor" if stopping.stopped else "max_steps",
+        delta=reference,
+        store=str(session.store.uri),
+        report=str(session.run.report),
+        sha256=delta.sha256,
+        extra={"appearance": stopping.last_score, "base_appearance": stopping.base_score},
+    )
+    # The report loads the published delta into a fresh base: what it shows is what a user will get.
+    yield from _relayed(
+        lambda tell: make_report(
+            session.config,
+            session.run,
+            session.clips,
+            session.store,
+            result,
+            tell,
+            str(session.backbone.device),
+        )
+    )
+    session.run.finish(result)
+    yield result
+
+
+def _build_delta(session: _Session, trainer: Trainer, examples: Examples, name: str) -> MotionDelta:
+    config, folder = session.config, session.clips.folder
+    metrics = {
+        "base_appearance": trainer.stopping.base_score,
+        "appearance": trainer.stopping.last_score,
+    }
+    header = DeltaHeader(
+        base_fingerprint=session.backbone.fingerprint,
+        base=config.base if "/" not in config.base else Path(config.base).name,
+        recipe=config.recipe,
+        name=name,
+        token=folder.token,
+        template=folder.template,
+        step=trainer.step,
+        config=json.loads(config.model_dump_json()),
+        metrics={key: value for key, value in metrics.items() if value is not None},
+        sources=examples.sources,
+        versions=installed_versions(),
+    )
+    return MotionDelta(
+        header, {key: p.detach().cpu().clone() for key, p in trainer.trainable.items()}
+    )
+
+
+def _relayed(
+    work: Callable[[Callable[[str, int, int], None]], T],
+) -> Generator[TrainEvent, None, T]:
+    """Run work that reports progress by callback, and yield that progress as events as it happens.
+
+    A callback cannot yield, so the work runs in a thread and its reports come through a queue. Its
+    value is the generator's return value; its exception is raised here.
+    """
+    reports: queue.SimpleQueue[Preparing | None] = queue.SimpleQueue()
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(
+                work(lambda stage, done, total: reports.put(Preparing(stage, done, total)))
+            )
+        except BaseException as error:
+            failure.append(error)
+        finally:
+            reports.put(None)
+
+    thread = threading.Thread(target=run, name="motion-ray-work", daemon=True)
+    thread.start()
+    while (report := reports.get()) is not None:
+        yield report
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]

@@ -1,0 +1,163 @@
+"""The folder of one customization run: who it belongs to, its metrics, and where everything lies.
+
+``run.json`` (config and identity), ``metrics.jsonl``, ``checkpoints/``,
+``validation/step-000100/*.mp4``, ``samples/``, ``cache/``, ``store/``, ``report.html``,
+``result.json`` once finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from motion_ray.config import CustomizationConfig
+from motion_ray.errors import RunFolderError
+from motion_ray.files import write_text_atomic
+from motion_ray.types import RunFinished, StepDone, Validated
+
+
+class RunFolder:
+    """Paths and small files of a run.
+
+    Args:
+        root: the ``--out`` folder; created by :meth:`claim`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.checkpoints = root / "checkpoints"
+        self.metrics = root / "metrics.jsonl"
+        self.samples = root / "samples"
+        self.cache = root / "cache"
+        self.report = root / "report.html"
+        self.result = root / "result.json"
+        self._run = root / "run.json"
+
+    def validation(self, step: int) -> Path:
+        """Where the videos of a validation lie."""
+        return self.root / "validation" / f"step-{step:06d}"
+
+    def check(self, config: CustomizationConfig) -> None:
+        """Refuse a folder that belongs to something else, without touching it.
+
+        Raises:
+            RunFolderError: another config started it, or it holds files and is no run.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise RunFolderError(
+                self.root, "is a file; --out names a folder", "for example --out runs/my-motion"
+            )
+        if self._run.exists():
+            try:
+                started = json.loads(self._run.read_text())
+                identity = started["identity"]
+            except (json.JSONDecodeError, KeyError, TypeError):
+                raise RunFolderError(
+                    self._run, "is damaged", "choose another --out folder"
+                ) from None
+            if identity != config.identity():
+                raise RunFolderError(
+                    self.root,
+                    f"belongs to another run ({_difference(started, config)})",
+                    "choose another --out folder, or repeat the first command to resume it",
+                )
+        elif self.root.exists() and any(not _ours(entry) for entry in self.root.iterdir()):
+            raise RunFolderError(
+                self.root, "holds files but no run", "choose a new or empty --out folder"
+            )
+
+    @contextlib.contextmanager
+    def claim(self, config: CustomizationConfig) -> Iterator[None]:
+        """Create the folder if need be and keep other processes out while the context lives.
+
+        Raises:
+            RunFolderError: see :meth:`check`; or another process runs in it.
+        """
+        self.check(config)
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as lock:
+            try:
+                # The kernel drops the lock with the process, so a killed run leaves none behind.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunFolderError(
+                    self.root,
+                    "another process is running in this folder",
+                    "wait for it, or choose another --out",
+                ) from None
+            if not self._run.exists():
+                content = {"identity": config.identity(), "config": config.model_dump(mode="json")}
+                write_text_atomic(self._run, json.dumps(content, indent=2))
+            yield
+
+    def log(self, event: StepDone | Validated) -> None:
+        """Append one line to ``metrics.jsonl``."""
+        kind = "step" if isinstance(event, StepDone) else "validation"
+        with self.metrics.open("a") as stream:
+            stream.write(json.dumps({"event": kind, **asdict(event)}) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Drop metrics after ``step``: a resumed run writes them again, without gap or repeat."""
+        lines = [line for line in self.read_metrics() if line["step"] <= step]
+        write_text_atomic(self.metrics, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All complete lines of ``metrics.jsonl``; a last line cut by a kill is left out."""
+        if not self.metrics.exists():
+            return []
+        lines = []
+        for line in self.metrics.read_text().splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return lines
+
+    def finished(self) -> RunFinished | None:
+        """The result of a run that is already over."""
+        if not self.result.exists():
+            return None
+        return RunFinished(**json.loads(self.result.read_text()))
+
+    def finish(self, result: RunFinished) -> None:
+        """Record the result; from here on the run is over."""
+        write_text_atomic(self.result, json.dumps(asdict(result), indent=2))
+
+
+def check_run_folder(out: Path, config: CustomizationConfig) -> None:
+    """Refuse an output folder that belongs to something else, without touching it.
+
+    Raises:
+        RunFolderError: another config started it, or it holds files and is no run.
+    """
+    RunFolder(out).check(config)
+
+
+def _ours(entry: Path) -> bool:
+    """Files that exist before ``run.json`` does: the lock, and temporary files of a writer that was
+    killed.
+    """
+    return entry.name.startswith(".")
+
+
+def _difference(run: dict[str, Any], config: CustomizationConfig) -> str:
+    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in values.items():
+            found |= (
+                flat(value, f"{prefix}{key}.")
+                if isinstance(value, dict)
+                else {f"{prefix}{key}": value}
+            )
+        return found
+
+    old, new = flat(run.get("config", {})), flat(config.model_dump(mode="json"))
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    first = changed[0] if changed else "config"
+    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    return f"{first} was {old.get(first)!r}, now {new.get(first)!r}{more}"

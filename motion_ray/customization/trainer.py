@@ -1,0 +1,182 @@
+"""One optimizer step of customization, and everything a checkpoint needs to continue it bit for
+bit.
+
+Eq. 1 to 3: examples of D^m and D^r are drawn in the stated share, their latents sampled from the
+posterior, t drawn from f(t), noise added, and the selected parameters updated. On a CPU a resumed
+run ends with the same bits as one that was never interrupted: batches are a function of the step,
+and every other draw comes from generators whose states are part of the checkpoint.
+
+Shapes: b batch, c channels, f frames, h/w latent cells, n tokens, d text width.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from motion_ray.backbones.recompute import recompute_activations
+from motion_ray.backbones.unet3d import UNet3DBackbone
+from motion_ray.config import CustomizationConfig
+from motion_ray.customization.engine import build_engine
+from motion_ray.customization.examples import Batch, Examples
+from motion_ray.customization.parameters import select_parameters
+from motion_ray.customization.stopping import StoppingState
+from motion_ray.customization.tokens import NAME as TOKEN_EMBEDDING
+from motion_ray.customization.tokens import TrainedToken
+from motion_ray.diffusion.loss import NoiseSchedule, denoising_loss
+from motion_ray.errors import NonFiniteLossError
+from motion_ray.precision import compute_context
+from motion_ray.types import StepDone
+
+RNG = "rng.safetensors"
+STATE = "trainer.json"
+
+
+class DenoisingModel(nn.Module):
+    """What an engine runs: denoiser and, if it trains, the token. The text encoder stays outside,
+    frozen.
+    """
+
+    def __init__(
+        self, backbone: UNet3DBackbone, token: TrainedToken | None, precision: str
+    ) -> None:
+        super().__init__()
+        self.denoiser = backbone.denoiser
+        self.token = token
+        self._backbone, self._precision = [backbone], precision  # a list: not a submodule
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        """Noisy latents ``[b, c, f, h, w]``, ``[b]``, and text states or token ids, to the
+        prediction.
+        """
+        backbone = self._backbone[0]
+        with compute_context(self._precision, backbone.device):
+            states = text if text.is_floating_point() else backbone.encode_ids(text)
+            return backbone.predict(noisy, timesteps, states)
+
+
+class Trainer:
+    """The state of a run in memory.
+
+    Args:
+        backbone: its selected parameters are updated in place.
+        config: of the run.
+        token: V*.
+
+    Attributes:
+        step: optimizer steps taken.
+        stopping: the stopping rule's state; the loop updates it.
+        trainable: names (as in a delta) to the tensors that train.
+    """
+
+    def __init__(self, backbone: UNet3DBackbone, config: CustomizationConfig, token: str) -> None:
+        self.step = 0
+        self.stopping = StoppingState()
+        self._backbone, self._config = backbone, config
+        self.trainable: dict[str, nn.Parameter] = dict(select_parameters(backbone, config.groups))
+        trained_token = TrainedToken(backbone, token) if config.train_token else None
+        if trained_token is not None:
+            trained_token.to(backbone.device)
+            self.trainable[TOKEN_EMBEDDING] = trained_token.row
+        if config.engine.activation_checkpointing:
+            recompute_activations(backbone.denoiser)
+        self._model = DenoisingModel(backbone, trained_token, config.engine.precision)
+        self._engine = build_engine(self._model, config, backbone.device)
+        self._schedule = NoiseSchedule(backbone.scheduler_config)
+        self._density = config.density.build()
+        self._noise = torch.Generator().manual_seed(config.seed)
+        self._ambient = _seeded_ambient_state(config.seed, backbone.device)
+
+    def take_step(self, examples: Examples) -> StepDone:
+        """Draw a batch, update the parameters, report.
+
+        Raises:
+            NonFiniteLossError: loss or gradient is NaN or infinite.
+        """
+        started = time.perf_counter()
+        batch = examples.batch(self.step, self._noise)
+        self._model.denoiser.train(self._config.engine.dropout)
+        with torch.random.fork_rng(devices=_cuda_devices(self._backbone.device)):
+            _set_ambient(self._ambient, self._backbone.device)
+            losses = self._losses(batch)
+            loss = losses.mean()
+            rate = self._learning_rate()
+            norm = self._engine.update(loss, rate) if bool(torch.isfinite(loss)) else float("nan")
+            self._ambient = _ambient(self._backbone.device)
+        self._model.denoiser.eval()
+        value = float(loss.detach())
+        if not torch.isfinite(torch.tensor(norm)):
+            raise NonFiniteLossError(
+                f"step {self.step + 1}",
+                f"the loss is {value:.4g} and the gradient norm {norm:.4g}",
+                "lower optimizer.lr, or set engine.precision=fp32",
+            )
+        self.step += 1
+        by_set: dict[str, list[float]] = defaultdict(list)
+        for source, one in zip(batch.sources, losses.detach().tolist(), strict=True):
+            by_set[str(source)].append(one)
+        means = {source: sum(values) / len(values) for source, values in by_set.items()}
+        return StepDone(self.step, value, means, rate, norm, time.perf_counter() - started)
+
+    def _losses(self, batch: Batch) -> Tensor:
+        """The loss of every example, ``[b]`` (Eq. 1)."""
+        count, device = len(batch.sources), self._backbone.device
+        # Drawn on the CPU whatever the device, so that a seed means the same everywhere.
+        timesteps = self._density.sample(count, self._schedule.timesteps, self._noise).to(device)
+        noise = torch.randn(batch.latents.shape, generator=self._noise).to(device)
+        noisy = self._schedule.add_noise(batch.latents, noise, timesteps)
+        prediction = self._engine.forward(noisy, timesteps, batch.text)
+        return denoising_loss(prediction, self._schedule.target(batch.latents, noise, timesteps))
+
+    def _learning_rate(self) -> float:
+        settings = self._config.optimizer
+        return settings.lr * min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
+
+    def save(self, directory: Path) -> None:
+        """Write weights, optimizer, RNG states, position and stopping state into an existing
+        directory.
+        """
+        self._engine.save(directory)
+        save_file({"noise": self._noise.get_state(), **self._ambient}, directory / RNG)
+        state = {"step": self.step, "stopping": self.stopping.as_dict()}
+        (directory / STATE).write_text(json.dumps(state))
+
+    def load(self, directory: Path) -> None:
+        """Continue from what :meth:`save` wrote."""
+        self._engine.load(directory)
+        states = load_file(directory / RNG)
+        self._noise.set_state(states.pop("noise"))
+        self._ambient = states
+        state = json.loads((directory / STATE).read_text())
+        self.step = state["step"]
+        self.stopping = StoppingState(**state["stopping"])
+
+
+def _cuda_devices(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []
+
+
+def _ambient(device: torch.device) -> dict[str, Tensor]:
+    """States of the generators that dropout draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_ambient(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _seeded_ambient_state(seed: int, device: torch.device) -> dict[str, Tensor]:
+    with torch.random.fork_rng(devices=_cuda_devices(device)):
+        torch.manual_seed(seed)
+        return _ambient(device)

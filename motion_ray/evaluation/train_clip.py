@@ -1,0 +1,380 @@
+"""Trains the embedded image-text model: contrastively (InfoNCE), on the described puppet world.
+
+The training is a pure function of its settings and the VAE: the batch of a step depends on the
+step's number only, and a checkpoint holds weights, statistics and optimizer state, so that a run
+which was killed ends where it would have ended. Shapes: b batch, e embedding width, n frames, s
+picture side.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from open_clip.model import CLIP
+from torch import Tensor, nn
+from torch.nn import functional
+
+from motion_ray.customization.checkpoint import CheckpointFolder
+from motion_ray.errors import CheckpointError, ConfigError, RunFolderError
+from motion_ray.evaluation.clip_data import (
+    RoundTrip,
+    blurred,
+    describe,
+    draw_frames,
+    draw_scenes,
+    true_pairs,
+)
+from motion_ray.evaluation.clip_model import MEAN, STD, build_tokenizer, model_config
+from motion_ray.files import atomic_directory, write_text_atomic
+from motion_ray.manifest import canonical_json
+from motion_ray.precision import compute_context
+from motion_ray.tensors import read_tensors, write_tensors
+
+HIGHEST_SCALE = math.log(100)  # of the learned inverse temperature, as in CLIP
+WIDEST_SHIFT = 3  # pixels
+
+
+@dataclass(frozen=True)
+class ClipTraining:
+    """Settings of a training run; equal settings give equal weights on the same kind of machine.
+
+    Attributes:
+        scenes: training scenes, drawn from ``seed``.
+        frames_per_scene: different frames kept of each.
+        round_trip_share: share of the frames that are also seen through the VAE.
+        latent_noise: largest noise on the latents of those.
+        steps: optimizer steps.
+        batch: frames and descriptions in a step.
+        lr: highest learning rate; warms up, then falls in a cosine to a hundredth.
+        warmup: steps.
+        weight_decay: AdamW's, on matrices.
+        checkpoint_every: steps.
+        seed: of everything.
+    """
+
+    scenes: int = 12000
+    frames_per_scene: int = 2
+    round_trip_share: float = 0.25
+    latent_noise: float = 0.3
+    steps: int = 1000
+    batch: int = 256
+    lr: float = 2e-3
+    warmup: int = 60
+    weight_decay: float = 0.1
+    checkpoint_every: int = 100
+    seed: int = 0
+
+
+def clip_settings(assignments: Sequence[str]) -> ClipTraining:
+    """Settings with ``name=value`` changes, as of a command line.
+
+    Raises:
+        ConfigError: there is no such setting, or the value is of another type or not positive.
+    """
+    settings = ClipTraining()
+    known = {field.name: type(getattr(settings, field.name)) for field in fields(settings)}
+    for assignment in assignments:
+        name, _, text = assignment.partition("=")
+        if name not in known:
+            raise ConfigError(
+                f"--set {name}", "there is no such setting", f"known: {', '.join(known)}"
+            )
+        try:
+            value = known[name](text)
+        except ValueError:
+            rule = f"is {known[name].__name__}, got {text!r}"
+            raise ConfigError(
+                f"--set {name}", rule, f"for example {name}={getattr(settings, name)}"
+            ) from None
+        if value < 0 or (value == 0 and name not in ("seed", "latent_noise", "weight_decay")):
+            raise ConfigError(
+                f"--set {name}", "is positive", f"for example {name}={getattr(settings, name)}"
+            )
+        settings = replace(settings, **{name: value})
+    return settings
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """Where a training is.
+
+    Attributes:
+        stage: what is being done.
+        done: of ``total``.
+        total: in the stage's own units.
+        cpu_seconds: processor time so far, with that of killed runs up to their checkpoints.
+        loss: of the last step, if training.
+    """
+
+    stage: str
+    done: int
+    total: int
+    cpu_seconds: float
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class _Frames:
+    clean: Tensor  # uint8 [n, 3, s, s], frames_per_scene for each scene in turn
+    soft: Tensor  # uint8 [m, 3, s, s]: every stride-th of them through the VAE
+    stride: int
+    cpu_seconds: float
+
+
+def contrastive_loss(image: Tensor, text: Tensor, log_scale: Tensor, true: Tensor) -> Tensor:
+    """InfoNCE in both directions; texts that are true of another frame are not its negatives.
+
+    Args:
+        image: unit vectors ``[b, e]``.
+        text: unit vectors ``[b, e]``, the i-th describes the i-th frame.
+        log_scale: logarithm of the inverse temperature.
+        true: bool ``[b, b]``, whether text j is true of frame i.
+    """
+    logits = log_scale.exp() * image @ text.T
+    own = torch.eye(len(image), dtype=torch.bool)
+    logits = logits.masked_fill(true & ~own, -torch.inf)
+    target = torch.arange(len(image))
+    return (
+        functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
+    ) / 2
+
+
+def train_clip(
+    settings: ClipTraining, work: Path, round_trip: RoundTrip, round_trip_name: str
+) -> Iterator[TrainingProgress]:
+    """Draw the data and train, or go on where a killed run stopped.
+
+    Args:
+        settings: see :class:`ClipTraining`.
+        work: folder for data and checkpoints.
+        round_trip: frames through a VAE.
+        round_trip_name: which VAE, so that a folder is not continued with another.
+
+    Raises:
+        RunFolderError: the folder belongs to a run with other settings.
+        CheckpointError: the disk is full, or no checkpoint is usable.
+    """
+    _claim(work, {**asdict(settings), "vae": round_trip_name})
+    scenes = draw_scenes(settings.scenes, f"clip train {settings.seed}")
+    if not (work / "frames").exists():
+        yield from _prepare(settings, scenes, work / "frames", round_trip)
+    data = _read_frames(work / "frames", settings)
+    yield from _Trainer(settings, scenes, data, CheckpointFolder(work / "checkpoints")).run()
+
+
+def trained_weights(settings: ClipTraining, work: Path) -> dict[str, Tensor]:
+    """The state of the finished model.
+
+    Raises:
+        CheckpointError: the training has not finished.
+    """
+    checkpoint = CheckpointFolder(work / "checkpoints").at(settings.steps)
+    state = read_tensors(checkpoint.directory / "state.safetensors", CheckpointError)
+    return {
+        name.removeprefix("model."): v for name, v in state.items() if name.startswith("model.")
+    }
+
+
+def _claim(work: Path, identity: dict[str, Any]) -> None:
+    """Mark the folder as this run's; refuse another's."""
+    mark, text = work / "settings.json", canonical_json(identity)
+    if mark.is_file() and mark.read_text() != text:
+        raise RunFolderError(
+            str(work), "belongs to a run with other settings", "name another --work folder"
+        )
+    write_text_atomic(mark, text, RunFolderError)
+
+
+def _prepare(
+    settings: ClipTraining, scenes: Sequence[Any], folder: Path, round_trip: RoundTrip
+) -> Iterator[TrainingProgress]:
+    started = time.process_time()
+    clean: list[Tensor] = []
+    total = settings.scenes * settings.frames_per_scene
+    for part in draw_frames(scenes, settings.frames_per_scene, f"clip frames {settings.seed}"):
+        clean.append(part)
+        yield TrainingProgress("drawing scenes", sum(map(len, clean)), total, _since(started))
+    frames = torch.cat(clean)
+    chosen = frames[:: _stride(settings)]
+    soft: list[Tensor] = []
+    for part in chosen.split(64):
+        soft.append(round_trip(part))
+        yield TrainingProgress("through the VAE", sum(map(len, soft)), len(chosen), _since(started))
+    seconds = torch.tensor(_since(started))
+    tensors = {"clean": frames, "soft": torch.cat(soft), "cpu_seconds": seconds}
+    with atomic_directory(folder, CheckpointError) as temporary:
+        write_tensors(temporary / "frames.safetensors", tensors)
+
+
+def _since(started: float) -> float:
+    return time.process_time() - started
+
+
+def _stride(settings: ClipTraining) -> int:
+    return max(1, round(1 / settings.round_trip_share))
+
+
+def _read_frames(folder: Path, settings: ClipTraining) -> _Frames:
+    tensors = read_tensors(folder / "frames.safetensors", CheckpointError)
+    return _Frames(
+        tensors["clean"], tensors["soft"], _stride(settings), float(tensors["cpu_seconds"])
+    )
+
+
+class _Trainer:
+    """The loop of :func:`train_clip`."""
+
+    def __init__(
+        self,
+        settings: ClipTraining,
+        scenes: Sequence[Any],
+        data: _Frames,
+        checkpoints: CheckpointFolder,
+    ) -> None:
+        self.settings, self.scenes, self.data, self.checkpoints = (
+            settings,
+            scenes,
+            data,
+            checkpoints,
+        )
+        self.cpu_seconds = data.cpu_seconds
+        self.tokenizer = build_tokenizer()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(
+                settings.seed
+            )  # modules initialise themselves from the global generator
+            cfg = model_config(self.tokenizer.get_vocab_size())["model_cfg"]
+            self.model = CLIP(cfg["embed_dim"], cfg["vision_cfg"], cfg["text_cfg"])
+        self.model.visual.to(memory_format=torch.channels_last)  # pyright: ignore
+        matrices = [p for p in self.model.parameters() if p.ndim > 1]
+        others = [p for p in self.model.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices}, {"params": others, "weight_decay": 0.0}],
+            lr=settings.lr,
+            betas=(0.9, 0.98),
+            weight_decay=settings.weight_decay,
+        )
+
+    def run(self) -> Iterator[TrainingProgress]:
+        """Train to the last step, resuming from the newest checkpoint."""
+        started = time.process_time()
+        found = self.checkpoints.latest()
+        step = 0 if found is None else found.step
+        if found is not None:
+            self._restore(found.directory)
+        self.model.train()
+        yield TrainingProgress("training", step, self.settings.steps, self.cpu_seconds)
+        while step < self.settings.steps:
+            loss = self._step(step)
+            step += 1
+            seconds = self.cpu_seconds + _since(started)
+            if step % self.settings.checkpoint_every == 0 or step == self.settings.steps:
+                self.checkpoints.save(step, partial(self._write, cpu_seconds=seconds))
+            yield TrainingProgress("training", step, self.settings.steps, seconds, loss)
+
+    def _step(self, step: int) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr(step)
+        images, tokens, true = self._batch(step)
+        with compute_context("auto", images.device):
+            features = self.model.encode_image(images)  # pyright: ignore
+        image = functional.normalize(features.float(), dim=-1)
+        text = functional.normalize(self.model.encode_text(tokens), dim=-1)  # pyright: ignore
+        loss = contrastive_loss(image, text, self.model.logit_scale, true)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(max=HIGHEST_SCALE)
+        return loss.item()
+
+    def _lr(self, step: int) -> float:
+        s = self.settings
+        rise = min(1.0, (step + 1) / s.warmup)
+        return s.lr * rise * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / s.steps)))
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Images ``[b, 3, s, s]``, token ids ``[b, n]`` and true pairs ``[b, b]`` of a step."""
+        s, data = self.settings, self.data
+        generator = torch.Generator().manual_seed((s.seed << 32) + step)
+        rng = random.Random(f"clip batch {s.seed} {step}")
+        chosen = torch.randint(len(data.clean), (s.batch,), generator=generator)
+        soft = torch.rand(s.batch, generator=generator) < 0.5
+        chosen = torch.where(soft, chosen // data.stride * data.stride, chosen)
+        frames = torch.where(
+            soft[:, None, None, None], data.soft[chosen // data.stride], data.clean[chosen]
+        )
+        scenes = [self.scenes[index // s.frames_per_scene] for index in chosen.tolist()]
+        said = [describe(scene, rng) for scene in scenes]
+        encoded = self.tokenizer.encode_batch([each.text for each in said])
+        ids = torch.tensor([each.ids for each in encoded])
+        return _augmented(frames, generator), ids, true_pairs(scenes, said)
+
+    def _write(self, folder: Path, cpu_seconds: float) -> None:
+        state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+        state["cpu_seconds"] = torch.tensor(cpu_seconds)
+        write_tensors(folder / "state.safetensors", state)
+
+    def _restore(self, folder: Path) -> None:
+        state = read_tensors(folder / "state.safetensors", CheckpointError)
+        self.model.load_state_dict(
+            {
+                name.removeprefix("model."): v
+                for name, v in state.items()
+                if name.startswith("model.")
+            }
+        )
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in state.items():
+            if name.startswith("optimizer."):
+                _, index, moment = name.split(".")
+                moments.setdefault(int(index), {})[moment] = value
+        self.cpu_seconds = float(state["cpu_seconds"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _augmented(frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Model inputs ``[b, 3, s, s]``: mirrored, shifted, a little blurred, noisy, lighter or darker.
+
+    Mild, because the score must fall when a picture is really worse: this only covers what the VAE
+    and a finished generation do to every frame.
+    """
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(len(frames), 1, 1, 1, generator=generator)
+
+    images = frames.float() / 255
+    mirrored = uniform(0, 1) < 0.5
+    images = torch.where(mirrored, images.flip(-1), images)
+    images = _shifted(images, generator)
+    soft = uniform(0, 1) < 0.15
+    sigma = 0.3 + 0.5 * float(torch.rand((), generator=generator))
+    images = torch.where(soft, blurred(images, sigma), images)
+    images = images * uniform(0.9, 1.1) + uniform(-0.05, 0.05)
+    noise = torch.randn(images.shape, generator=generator) * uniform(0, 0.03)
+    images = (images + noise).clamp(0, 1)
+    mean, std = (torch.tensor(each)[:, None, None] for each in (MEAN, STD))
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def _shifted(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image moved by up to a few pixels; what moves in repeats the border."""
+    size, wide = images.shape[-1], WIDEST_SHIFT
+    padded = functional.pad(images, (wide, wide, wide, wide), mode="replicate")
+    at = torch.randint(0, 2 * wide + 1, (len(images), 2), generator=generator)
+    rows = at[:, :1] + torch.arange(size)
+    columns = at[:, 1:] + torch.arange(size)
+    index = torch.arange(len(images))[:, None, None]
+    return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -1,0 +1,184 @@
+"""The loop end to end on a tiny base: events, files, early stop, reruns, and every kind of D^r."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.customization import loop, stopping
+from motion_ray.customization.checkpoint import CheckpointFolder
+from motion_ray.customization.loop import customize
+from motion_ray.customization.run import RunFolder
+from motion_ray.errors import ConfigError, DataError, NonFiniteLossError, RunFolderError
+from motion_ray.store import DeltaStore
+from motion_ray.types import Checkpointed, Preparing, RunFinished, RunStarted, StepDone, Validated
+
+
+def kinds(events) -> list[str]:
+    return [type(event).__name__ for event in events if not isinstance(event, Preparing)]
+
+
+def test_a_run_from_start_to_report(tiny_run, tmp_path):
+    events = list(customize(tiny_run, tmp_path / "run", device="cpu"))
+    steps = [e for e in events if isinstance(e, StepDone)]
+    assert [e.step for e in steps] == [1, 2, 3, 4, 5, 6]
+    assert [e.step for e in events if isinstance(e, Checkpointed)] == [0, 2, 4, 6]
+    assert all(set(e.losses) == {"motion", "regularization"} for e in steps)
+    started = next(e for e in events if isinstance(e, RunStarted))
+    assert (started.motion_clips, started.regularization_clips, started.resumed) == (3, 4, False)
+    finished = events[-1]
+    assert isinstance(finished, RunFinished)
+    assert (finished.delta, finished.reason, finished.delta_step) == ("slide@1", "max_steps", 6)
+    header = DeltaStore(finished.store).load("slide").header
+    assert header.token == "pll" and header.step == 6 and len(header.sources) == 3
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "a red robot doing the pll" in page
+    assert len(list((tmp_path / "run" / "samples").glob("after-*.mp4"))) == 1
+
+
+def test_a_finished_run_is_not_run_again(tiny_run, tmp_path):
+    *_, finished = customize(tiny_run, tmp_path / "run", device="cpu")
+    again = list(customize(tiny_run, tmp_path / "run", device="cpu"))
+    assert again == [finished]
+
+
+def test_an_abandoned_run_continues(tiny_run, tmp_path):
+    for event in customize(tiny_run, tmp_path / "run", device="cpu"):
+        if isinstance(event, StepDone) and event.step == 3:
+            break
+    events = list(customize(tiny_run, tmp_path / "run", device="cpu"))
+    started = next(e for e in events if isinstance(e, RunStarted))
+    assert started.resumed and started.step == 2
+    assert [e.step for e in events if isinstance(e, StepDone)] == [3, 4, 5, 6]
+    *_, straight = customize(tiny_run, tmp_path / "straight", device="cpu")
+    assert events[-1].sha256 == straight.sha256
+    lines = RunFolder(tmp_path / "run").read_metrics()
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_another_config_is_refused_in_the_same_folder(tiny_run, tmp_path):
+    list(customize(tiny_run, tmp_path / "run", device="cpu"))
+    with pytest.raises(RunFolderError, match=r"optimizer\.lr was 0\.001, now 0\.5"):
+        list(customize(tiny_run.replace({"optimizer": {"lr": 0.5}}), tmp_path / "run"))
+
+
+def scripted_scores(monkeypatch, scores: dict[int, float]) -> None:
+    """Stand in for CLIP's verdict only: which step scores what. Generation and training are
+    real."""
+
+    def score(self, folder) -> float:
+        folder.mkdir(parents=True, exist_ok=True)
+        return scores[int(folder.name.removeprefix("step-"))]
+
+    monkeypatch.setattr(stopping.AppearanceValidator, "score", score)
+    monkeypatch.setattr(loop, "load_image_text_encoder", lambda name: None)
+
+
+FLOOR = {"validation": {"every": 2, "floor": {"relative": 0.9}}, "checkpoint_every": 1}
+
+
+def test_training_stops_at_the_floor_and_keeps_the_step_before(tiny_run, tmp_path, monkeypatch):
+    scripted_scores(monkeypatch, {0: 0.30, 2: 0.29, 4: 0.26, 6: 0.30})
+    events = list(customize(tiny_run.replace(FLOOR), tmp_path / "stopped", device="cpu"))
+    assert [(e.step, e.passed) for e in events if isinstance(e, Validated)] == [
+        (0, True),
+        (2, True),
+        (4, False),
+    ]
+    finished = events[-1]
+    assert (finished.step, finished.delta_step, finished.reason) == (4, 2, "appearance_floor")
+    # What is published is the run as it was at step 2, not the last weights.
+    *_, short = customize(tiny_run.replace({"max_steps": 2}), tmp_path / "short", device="cpu")
+    kept = DeltaStore(finished.store).load(finished.delta).tensors
+    expected = DeltaStore(short.store).load(short.delta).tensors
+    assert all(torch.equal(kept[name], expected[name]) for name in expected)
+
+
+def test_a_kill_after_the_verdict_does_not_train_further(tiny_run, tmp_path, monkeypatch):
+    scripted_scores(monkeypatch, {0: 0.30, 2: 0.29, 4: 0.26})
+    run = customize(tiny_run.replace(FLOOR), tmp_path / "run", device="cpu")
+    while not (isinstance(event := next(run), Checkpointed) and event.step == 4):
+        pass
+    run.close()
+    events = list(customize(tiny_run.replace(FLOOR), tmp_path / "run", device="cpu"))
+    assert not [e for e in events if isinstance(e, StepDone)]
+    assert events[-1].delta_step == 2
+
+
+def test_a_floor_without_prompts_is_refused_before_training(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "load_image_text_encoder", lambda name: None)
+    config = tiny_run.replace({"validation": {"prompts": [], "floor": {"relative": 0.9}}})
+    with pytest.raises(ConfigError, match=r"validation\.prompts"):
+        list(customize(config, tmp_path / "run", device="cpu"))
+
+
+def test_without_regularization_every_example_is_of_the_motion(tiny_run, tmp_path):
+    config = tiny_run.replace({"regularization": {"source": "none", "folder": None}})
+    events = list(customize(config, tmp_path / "run", device="cpu"))
+    assert all(set(e.losses) == {"motion"} for e in events if isinstance(e, StepDone))
+
+
+def test_synthetic_regularization_is_sampled_from_the_base(tiny_run, tmp_path):
+    config = tiny_run.replace(
+        {"regularization": {"source": "synthetic", "folder": None, "synthetic_clips": 3}}
+    )
+    events = list(customize(config, tmp_path / "run", device="cpu"))
+    assert len(list((tmp_path / "run" / "regularization").glob("*.mp4"))) == 3
+    assert next(e for e in events if isinstance(e, RunStarted)).regularization_clips == 3
+    assert any(isinstance(e, Preparing) and "regularization" in e.stage for e in events)
+
+
+def test_a_caption_whose_token_is_cut_off_is_refused(tiny_run, tiny_motion, tmp_path):
+    motion = shutil.copytree(tiny_motion["motion"], tmp_path / "motion")
+    (motion / "1.txt").write_text("a very long caption about the whole scene before the pll")
+    with pytest.raises(DataError, match=r"1\.mp4.*'pll' is cut off"):
+        list(customize(tiny_run.replace({"motion": str(motion)}), tmp_path / "run", device="cpu"))
+
+
+def test_real_regularization_needs_its_folder(tiny_run, tmp_path):
+    config = tiny_run.replace({"regularization": {"folder": None}})
+    with pytest.raises(ConfigError, match=r"regularization\.folder"):
+        list(customize(config, tmp_path / "run", device="cpu"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_is_an_error_and_writes_nothing(tiny_run, tmp_path):
+    """A damaged weight makes the first loss NaN: nothing may be learned from it or recorded."""
+    base = shutil.copytree(tiny_run.base, tmp_path / "base")
+    file = base / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights["conv_out.bias"][0] = float("nan")
+    save_file(weights, file, {"format": "pt"})
+    config = tiny_run.replace({"base": str(base)})
+    with pytest.raises(NonFiniteLossError, match=r"step 1: the loss is nan"):
+        list(customize(config, tmp_path / "run", device="cpu"))
+    run = RunFolder(tmp_path / "run")
+    assert run.read_metrics() == [] and not run.result.exists()
+    assert CheckpointFolder(run.checkpoints).steps() == [0]
+
+
+def test_the_base_is_not_changed_by_a_run(tiny_run, tmp_path):
+    before = load_backbone(tiny_run.base, "cpu")
+    *_, finished = customize(tiny_run, tmp_path / "run", device="cpu")
+    after = load_backbone(tiny_run.base, "cpu")
+    assert before.fingerprint == after.fingerprint
+    assert (
+        DeltaStore(finished.store).load(finished.delta).header.base_fingerprint == after.fingerprint
+    )
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_epsilon_and_recomputed_activations_train(tiny_run, tiny_bases, tmp_path, recompute):
+    config = tiny_run.replace(
+        {
+            "base": str(tiny_bases["epsilon"]),
+            "engine": {"activation_checkpointing": recompute, "dropout": True},
+            "max_steps": 3,
+        }
+    )
+    events = list(customize(config, tmp_path / "run", device="cpu"))
+    assert len([e for e in events if isinstance(e, StepDone)]) == 3
