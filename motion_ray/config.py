@@ -121,6 +121,9 @@ class OptimizerConfig(_Frozen):
         default=1.0, gt=0, description="largest norm of all trainable gradients together"
     )
     warmup_steps: int = Field(default=0, ge=0, description="linear warm-up of the learning rate")
+    decay: Literal["constant", "cosine"] = Field(
+        default="constant", description="course of the learning rate to max_steps (paper: constant)"
+    )
 
 
 class EngineConfig(_Frozen):

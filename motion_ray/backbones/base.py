@@ -24,7 +24,6 @@ class Backbone(Protocol):
         vae_fingerprint: sha256 over the VAE alone; the latent cache binds to it.
         spatial_factor: pixels per latent cell along each side.
         latent_channels: c.
-        default_frames: frames the model was trained on.
     """
 
     denoiser: nn.Module
@@ -44,6 +43,10 @@ class Backbone(Protocol):
 
     def token_ids(self, texts: Sequence[str]) -> Tensor:
         """Padded token ids, int64 ``[b, n]``."""
+        ...
+
+    def set_token_embedding(self, token: str, row: Tensor) -> Tensor:
+        """Put ``row [d]`` in place of the embedding of ``token``; returns a copy of the old row."""
         ...
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:

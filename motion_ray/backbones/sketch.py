@@ -18,11 +18,17 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from motion_ray.backbones.unet3d import UNet3DBackbone, check_base
 
 
-def sketch_backbone(base: str) -> tuple[UNet3DBackbone, FakeTensorMode]:
-    """The backbone that ``load_backbone(base, "cuda")`` would give, in bfloat16, without weights.
+def sketch_backbone(
+    base: str, dtype: torch.dtype = torch.bfloat16
+) -> tuple[UNet3DBackbone, FakeTensorMode]:
+    """The backbone that :func:`load_backbone` would give on a GPU, without weights.
 
     Its tokenizer is real. Its modules run only inside the mode, ``with mode:
     backbone.predict(..)``, on tensors made there.
+
+    Args:
+        base: as for :func:`load_backbone`.
+        dtype: of the weights.
 
     Raises:
         BaseModelError: the base cannot be loaded.
@@ -37,7 +43,7 @@ def sketch_backbone(base: str) -> tuple[UNet3DBackbone, FakeTensorMode]:
         for module in (unet, vae, text):
             for parameter in module.parameters():
                 # Module.to would swap parameters, which fake ones do not allow.
-                parameter.data = parameter.data.to(torch.bfloat16)
+                parameter.data = parameter.data.to(dtype)
         tokenizer = CLIPTokenizer.from_pretrained(str(folder.path), subfolder="tokenizer")
         backbone = UNet3DBackbone(folder, unet, vae, text, tokenizer, torch.device("cpu"))
     return backbone, mode

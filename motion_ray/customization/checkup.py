@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from motion_ray.backbones.sketch import sketch_backbone
 from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.config import CustomizationConfig
@@ -123,7 +125,8 @@ def _base(
     findings: list[Finding],
 ) -> tuple[list[TokenPlacement], Forecast | None]:
     try:
-        sketch, mode = sketch_backbone(config.base)
+        mixed = config.engine.precision != "fp32"  # a GPU's "auto" is bfloat16
+        sketch, mode = sketch_backbone(config.base, torch.bfloat16 if mixed else torch.float32)
     except MotionRayError as error:
         findings.append(Finding(True, str(error)))
         return [], None

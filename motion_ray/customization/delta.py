@@ -213,14 +213,27 @@ class MotionDelta:
                 for name, value in values.items():
                     parameters[name].data = value
                 if TOKEN_EMBEDDING in self.tensors:
-                    new = self.tensors[TOKEN_EMBEDDING]
-                    row = backbone.set_token_embedding(self.header.token, new)
+                    row = self._put_token(backbone, self.tensors[TOKEN_EMBEDDING])
+                    # torch would spread a row of length 1 over the whole width
+                    if row.shape != self.tensors[TOKEN_EMBEDDING].shape:
+                        raise self._misfit(f"the base model's rows have {list(row.shape)}")
                 yield
             finally:
                 for name, original in originals.items():
                     parameters[name].data = original
                 if row is not None:
                     backbone.set_token_embedding(self.header.token, row)
+
+    def _put_token(self, backbone: DeltaTarget, row: Tensor) -> Tensor:
+        try:
+            return backbone.set_token_embedding(self.header.token, row)
+        except RuntimeError as fault:
+            raise self._misfit("the base model's rows have another length") from fault
+
+    def _misfit(self, expected: str) -> DeltaError:
+        shape = list(self.tensors[TOKEN_EMBEDDING].shape)
+        rule = f"tensor {TOKEN_EMBEDDING} has shape {shape}, {expected}"
+        return DeltaError(self._where, rule, "customize again on this base")
 
     @property
     def _where(self) -> str:
@@ -247,8 +260,7 @@ class MotionDelta:
         for name, tensor in self.tensors.items():
             if name == TOKEN_EMBEDDING:
                 if tensor.dim() != 1:
-                    rule = f"tensor {name} has shape {list(tensor.shape)}"
-                    raise DeltaError(self._where, rule, "it is one row of the text encoder, [d]")
+                    raise self._misfit("it is one row of the text encoder, [d]")
                 continue
             if name not in parameters:
                 rule = f"tensor {name} is extra: the base model has no such parameter"

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from motion_ray.config import CustomizationConfig, OptimizerConfig
 from motion_ray.errors import CheckpointError
+from motion_ray.tensors import read_tensors
 
 STATE = "engine.safetensors"
 
@@ -90,7 +91,7 @@ class TorchEngine:
         Raises:
             CheckpointError: the file holds other parameters than this model trains.
         """
-        tensors = load_file(directory / STATE)
+        tensors = read_tensors(directory / STATE, CheckpointError)
         names = {key.partition("/")[2] for key in tensors if key.startswith("weight/")}
         if names != set(self._trainable):
             raise CheckpointError(

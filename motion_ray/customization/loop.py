@@ -33,7 +33,7 @@ from motion_ray.customization.stopping import AppearanceValidator
 from motion_ray.customization.trainer import Trainer
 from motion_ray.evaluation.clip import load_image_text_encoder
 from motion_ray.generation import VideoGenerator
-from motion_ray.store import DeltaStore
+from motion_ray.store import DeltaStore, check_name
 from motion_ray.types import (
     Checkpointed,
     Preparing,
@@ -71,6 +71,7 @@ def customize(
     """
     run = RunFolder(out)
     clips = read_clip_lists(config, out / "regularization")
+    check_name(config.name or clips.folder.name)  # now, not when an hour of training is published
     with run.claim(config):
         finished = run.finished()
         if finished is not None:
@@ -165,8 +166,9 @@ def _validate_and_save(session: _Session, trainer: Trainer) -> Iterator[TrainEve
 
 def _save(session: _Session, trainer: Trainer) -> Checkpointed:
     good = trainer.stopping.last_good
-    session.checkpoints.save(trainer.step, trainer.save, protect=() if good is None else (good,))
-    return Checkpointed(trainer.step, str(session.checkpoints.at(trainer.step).directory))
+    protect = () if good is None else (good,)
+    saved = session.checkpoints.save(trainer.step, trainer.save, protect=protect)
+    return Checkpointed(saved.step, str(saved.directory))
 
 
 def _finish(session: _Session, trainer: Trainer, examples: Examples) -> Iterator[TrainEvent]:

@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 from motion_ray.backbones.unet3d import UNet3DBackbone
 
-NAME = "token_embedding"
-"""Name of the trained row among a delta's tensors."""
-
 
 class TrainedToken(nn.Module):
     """One row of the text encoder's embedding table as a parameter of its own.

@@ -12,26 +12,28 @@ Shapes: b batch, c channels, f frames, h/w latent cells, n tokens, d text width.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from motion_ray.backbones.recompute import recompute_activations
 from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.config import CustomizationConfig
+from motion_ray.customization.delta import TOKEN_EMBEDDING
 from motion_ray.customization.engine import build_engine
 from motion_ray.customization.examples import Batch, Examples
 from motion_ray.customization.parameters import select_parameters
 from motion_ray.customization.stopping import StoppingState
-from motion_ray.customization.tokens import NAME as TOKEN_EMBEDDING
 from motion_ray.customization.tokens import TrainedToken
 from motion_ray.diffusion.loss import NoiseSchedule, denoising_loss
-from motion_ray.errors import NonFiniteLossError
+from motion_ray.errors import CheckpointError, NonFiniteLossError
 from motion_ray.precision import compute_context
+from motion_ray.tensors import read_tensors
 from motion_ray.types import StepDone
 
 RNG = "rng.safetensors"
@@ -136,7 +138,10 @@ class Trainer:
 
     def _learning_rate(self) -> float:
         settings = self._config.optimizer
-        return settings.lr * min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
+        rate = settings.lr * min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
+        if settings.decay == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * self.step / self._config.max_steps))
+        return rate
 
     def save(self, directory: Path) -> None:
         """Write weights, optimizer, RNG states, position and stopping state into an existing
@@ -150,7 +155,7 @@ class Trainer:
     def load(self, directory: Path) -> None:
         """Continue from what :meth:`save` wrote."""
         self._engine.load(directory)
-        states = load_file(directory / RNG)
+        states = read_tensors(directory / RNG, CheckpointError)
         self._noise.set_state(states.pop("noise"))
         self._ambient = states
         state = json.loads((directory / STATE).read_text())

@@ -163,11 +163,8 @@ def usage(context: ReportContext) -> str:
     base = str(context.config.get("base", "puppet"))
     return f"""from pathlib import Path
 
-from motion_ray.backbones.unet3d import load_backbone
+from motion_ray import DeltaStore, VideoGenerator, load_backbone, write_video
 from motion_ray.config import parse_config
-from motion_ray.data.video import write_video
-from motion_ray.generation import VideoGenerator
-from motion_ray.store import DeltaStore
 
 delta = DeltaStore({context.store!r}).load({context.delta!r})
 config = parse_config(delta.header.config)

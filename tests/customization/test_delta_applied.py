@@ -104,7 +104,9 @@ def test_another_base_is_named(backbone, delta):
             r"tensor nowhere\.weight is extra: the base model has no",
         ),
         ("conv_in.bias", torch.ones(3), r"tensor conv_in\.bias has shape \[3\], .* has \[16\]"),
-        (TOKEN_EMBEDDING, torch.ones(2, 16), r"token_embedding has shape \[2, 16\]; it is one row"),
+        (TOKEN_EMBEDDING, torch.ones(2, 16), r"token_embedding has shape \[2, 16\], it is one row"),
+        (TOKEN_EMBEDDING, torch.ones(1), r"token_embedding has shape \[1\], .* rows have \[16\]"),
+        (TOKEN_EMBEDDING, torch.ones(3), r"token_embedding has shape \[3\], .* another length"),
     ],
 )
 def test_a_delta_that_does_not_fit_changes_nothing(backbone, delta, name, tensor, message):

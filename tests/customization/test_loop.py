@@ -134,7 +134,9 @@ def test_synthetic_regularization_is_sampled_from_the_base(tiny_run, tmp_path):
 
 def test_a_caption_whose_token_is_cut_off_is_refused(tiny_run, tiny_motion, tmp_path):
     motion = shutil.copytree(tiny_motion["motion"], tmp_path / "motion")
-    (motion / "1.txt").write_text("a very long caption about the whole scene before the pll")
+    (motion / "1.txt").write_text(
+        "a very long caption about the whole scene and all there is in it before the pll"
+    )
     with pytest.raises(DataError, match=r"1\.mp4.*'pll' is cut off"):
         list(customize(tiny_run.replace({"motion": str(motion)}), tmp_path / "run", device="cpu"))
 

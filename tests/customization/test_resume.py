@@ -17,6 +17,7 @@ from tests.customization.resumable import train
 KILLS = 20
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("engine", ["torch", "deepspeed"])
 def test_killed_twenty_times_ends_with_the_same_bits(tiny_run, tmp_path, engine):

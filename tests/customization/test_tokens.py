@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.customization.delta import TOKEN_EMBEDDING
 from motion_ray.customization.loop import customize
-from motion_ray.customization.tokens import NAME, TrainedToken
+from motion_ray.customization.tokens import TrainedToken
 from motion_ray.errors import BaseModelError
 from motion_ray.store import DeltaStore
 
@@ -48,7 +49,7 @@ def test_training_only_the_token_is_textual_inversion(tiny_run, tmp_path, engine
     config = tiny_run.replace({"groups": [], "train_token": True, "engine": {"name": engine}})
     *_, finished = customize(config, tmp_path / "run", device="cpu")
     delta = DeltaStore(finished.store).load(finished.delta)
-    assert set(delta.tensors) == {NAME}
+    assert set(delta.tensors) == {TOKEN_EMBEDDING}
     backbone = load_backbone(config.base, "cpu")
     before = backbone.encode_text(["a pll"])
     with delta.applied(backbone):

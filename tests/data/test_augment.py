@@ -40,8 +40,8 @@ def test_crops_lie_inside_and_have_the_shape_they_should(height, width, out_h, o
     config = AugmentationConfig(area=(0.5, 1.0), aspect=(0.8, 1.25))
     generator = torch.Generator().manual_seed(seed)
     draw = draw_augmentation(config, (height, width), (out_h, out_w), generator)
-    assert 0 <= draw.top and draw.top + draw.height <= height
-    assert 0 <= draw.left and draw.left + draw.width <= width
+    assert draw.top >= 0 and draw.top + draw.height <= height
+    assert draw.left >= 0 and draw.left + draw.width <= width
     # ratios hold up to rounding both sides to whole pixels
     slack = (draw.width + 1) / (draw.height - 1) if draw.height > 1 else float("inf")
     tight = (draw.width - 1) / (draw.height + 1)
@@ -136,9 +136,7 @@ def test_colours_change_alike_on_all_frames(draw):
 @pytest.mark.parametrize("draw", draws(STRONG, 8), ids=lambda d: f"{d.hue:+.2f}")
 def test_a_flip_mirrors_exactly(draw):
     frames = noise(3, 90, 160)
-    both = [
-        AugmentationDraw(**{**draw.__dict__, "flip": flip}) for flip in (False, True)
-    ]
+    both = [AugmentationDraw(**{**draw.__dict__, "flip": flip}) for flip in (False, True)]
     straight, mirrored = (apply_augmentation(frames, d, 64, 80) for d in both)
     assert torch.equal(mirrored, straight.flip(-1)) and not torch.equal(mirrored, straight)
 

@@ -51,7 +51,13 @@ def test_a_folder_without_settings(folder):
     assert motion.name == "swinging-arms" and motion.token == "pll"
     assert motion.template == "a person doing the <token>"
     assert motion.description == "" and motion.flip is False
-    assert [clip.path.name for clip in motion.clips] == ["a.webm", "b2.MOV", "b10.mp4", "c.gif", "d"]
+    assert [clip.path.name for clip in motion.clips] == [
+        "a.webm",
+        "b2.MOV",
+        "b10.mp4",
+        "c.gif",
+        "d",
+    ]
     assert {clip.caption for clip in motion.clips} == {"a person doing the pll"}
     assert all(clip.path.parent == folder and clip.frame_fps == 12 for clip in motion.clips)
 

@@ -80,7 +80,9 @@ def test_posteriors_are_those_of_the_augmented_clips(backbone, clips, tmp_path):
     assert [len(variants) for variants in found] == [3, 3]
     for clip, variants in zip(clips, found, strict=True):
         frames = read_clip(clip.path, CLIPS).frames
-        for draw, posterior in zip(variant_draws(clip, CLIPS, AUGMENTATION, 5), variants, strict=True):
+        for draw, posterior in zip(
+            variant_draws(clip, CLIPS, AUGMENTATION, 5), variants, strict=True
+        ):
             expected = backbone.encode_video(apply_augmentation(frames, draw, 32, 40))
             assert posterior.mean.shape == posterior.logvar.shape == (4, 4, 4, 5)
             assert posterior.mean.dtype == torch.float32

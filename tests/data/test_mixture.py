@@ -1,4 +1,4 @@
-"""The mixture: stated share in every prefix, epochs without repeats, a pure function of position."""
+"""The mixture: stated share in every prefix, epochs without repeats, pure in the position."""
 
 from __future__ import annotations
 

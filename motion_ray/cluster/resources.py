@@ -1,0 +1,60 @@
+"""How much of a cluster one training worker asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from motion_ray.cluster.environment import Device
+from motion_ray.errors import ConfigError
+
+CPU_THREADS = 2  # enough for the embedded base; more is asked for with engine.threads
+GPU_LOADERS = 4  # decoding and writing videos beside the GPU
+
+
+@dataclass(frozen=True)
+class WorkerResources:
+    """One training worker's share.
+
+    Attributes:
+        device: with or without a GPU.
+        cpus: CPU cores; torch's thread count follows it on CPU.
+    """
+
+    device: Device
+    cpus: int
+
+    def __str__(self) -> str:
+        cores = f"{self.cpus} CPU core" + ("s" if self.cpus > 1 else "")
+        return f"1 GPU and {cores}" if self.device == "gpu" else cores
+
+
+def choose_resources(
+    nodes: Sequence[Mapping[str, Any]], wanted: Literal["auto", "cpu", "gpu"], threads: int | None
+) -> WorkerResources:
+    """Pick what the worker asks for, so that some node can hold it.
+
+    Args:
+        nodes: what ``ray.nodes()`` returns.
+        wanted: ``auto`` takes a GPU if a node has one now; ``gpu`` also waits for an autoscaler to
+            bring one.
+        threads: ``engine.threads`` of the run; null: a modest default.
+
+    Raises:
+        ConfigError: no node has a CPU core to give.
+    """
+    alive = [node.get("Resources", {}) for node in nodes if node.get("Alive")]
+    with_gpu = [node for node in alive if node.get("GPU", 0) >= 1 and node.get("CPU", 0) >= 1]
+    if wanted == "gpu" or (wanted == "auto" and with_gpu):
+        # A fair share per GPU, so that all GPUs of a node can be used at once.
+        share = max((int(node["CPU"] // node["GPU"]) for node in with_gpu), default=1)
+        return WorkerResources("gpu", max(1, min(share, threads or GPU_LOADERS)))
+    most = max((int(node.get("CPU", 0)) for node in alive), default=0)
+    if most < 1:
+        raise ConfigError(
+            "cluster",
+            "no node has a CPU core for the training worker",
+            "start one with ray start --num-cpus 2",
+        )
+    return WorkerResources("cpu", min(most, threads or CPU_THREADS))
