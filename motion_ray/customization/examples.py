@@ -135,6 +135,7 @@ class Examples:
                 config.seed,
                 lambda done, total, stage=stage: on_progress(stage, done, total),
             )
+        _check_token_is_read(backbone, clips)
         self._captions = {
             source: [clip.caption for clip in members] for source, members in sets.items()
         }

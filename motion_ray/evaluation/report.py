@@ -91,6 +91,7 @@ def write_report(out: Path, context: ReportContext) -> Path:
         appearance=Markup(appearance_chart(context.metrics)),
         validations=validations(context.metrics),
         chosen=chosen_step(context.metrics),
+        seconds=training_seconds(context.metrics),
         snippet=usage(context),
         config=yaml.safe_dump(dict(context.config), sort_keys=False, allow_unicode=True),
     )
@@ -118,6 +119,11 @@ def chosen_step(metrics: Sequence[Mapping[str, Any]]) -> int | None:
         return good[-1] if good else None
     steps = [line["step"] for line in metrics if line["event"] == "step"]
     return steps[-1] if steps else None
+
+
+def training_seconds(metrics: Sequence[Mapping[str, Any]]) -> float:
+    """Time spent in steps and validations, over all attempts of the run."""
+    return sum(line["seconds"] for line in metrics)
 
 
 def loss_chart(metrics: Sequence[Mapping[str, Any]]) -> str:

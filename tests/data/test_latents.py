@@ -300,7 +300,7 @@ def test_texts_are_encoded_once(backbone, tmp_path):
     assert list(states) == texts[:2] and backbone.texts == 2
     for text, found in states.items():
         assert torch.equal(found, backbone.encode_text([text])[0])
-        assert found.shape == (16, 16) and found.dtype == torch.float32
+        assert found.shape == (backbone.max_tokens, 16) and found.dtype == torch.float32
     backbone.texts = 0
     again = TextCache(tmp_path / "t").states(backbone, texts)
     assert backbone.texts == 0 and all(torch.equal(again[t], states[t]) for t in texts)

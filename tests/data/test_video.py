@@ -128,6 +128,13 @@ def test_clips_held_upright_are_turned(tmp_path):
     assert numbers_in(read_clip(path, clip_config(6)).frames) == list(range(6))
 
 
+def test_frames_that_an_edit_list_hides_do_not_count(tmp_path):
+    # as phones trim a clip: the first 6 of 20 frames are in the file but not shown
+    path = write_av(tmp_path / "trimmed.mp4", numbered(20), range(-6, 14), Fraction(8))
+    assert probe(path).frames == 14
+    assert numbers_in(read_clip(path, clip_config()).frames) == [11, 12, 13, 14]
+
+
 def test_content_decides_and_not_the_name(tmp_path):
     path = write_any(tmp_path, "mp4", numbered(6), 8).rename(tmp_path / "clip.gif")
     assert probe(path).codec == "h264"

@@ -58,7 +58,7 @@ class Page(HTMLParser):
 
 
 def step(number: int, **losses: float) -> dict[str, Any]:
-    return {"event": "step", "step": number, "loss": 0.1, "losses": losses}
+    return {"event": "step", "step": number, "loss": 0.1, "losses": losses, "seconds": 30.5}
 
 
 def validation(number: int, appearance: float, floor: float = 0.24) -> dict[str, Any]:
@@ -68,6 +68,7 @@ def validation(number: int, appearance: float, floor: float = 0.24) -> dict[str,
         "appearance": appearance,
         "floor": floor,
         "passed": appearance >= floor,
+        "seconds": 3.0,
     }
 
 
@@ -199,6 +200,7 @@ def test_the_chosen_step_is_the_one_whose_weights_are_kept(
 def test_the_table_marks_the_chosen_validation(context: ReportContext, tmp_path: Path) -> None:
     text = write_report(tmp_path, context).read_text()
     [row] = re.findall(r'<tr class="chosen">(.*?)</tr>', text)
+    assert "<b>trained</b> 2 min 11 s" in text  # four steps and three validations
     assert "2 (delta)" in row and "0.2500" in row and "above" in row
 
 
