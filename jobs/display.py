@@ -131,6 +131,41 @@ def _numbers(progress: Progress) -> Table:
     return table
 
 
+class ShieldedDisplay:
+    """A display whose failure is logged: training matters more.
+
+    Plain lines take its place; if they fail as well (output that nobody reads), nothing is shown.
+    """
+
+    def __init__(self, display: Display) -> None:
+        self._display: Display | None = display
+
+    def __enter__(self) -> Self:
+        """See :class:`Display`."""
+        if self._display is not None:
+            self._display.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """See :class:`Display`."""
+        if self._display is not None:
+            try:
+                self._display.__exit__(*exception)
+            except Exception:
+                logger.exception("the display could not be ended")
+
+    def show(self, items: Sequence[Item], progress: Progress) -> None:
+        """See :class:`Display`."""
+        if self._display is None:
+            return
+        try:
+            self._display.show(items, progress)
+        except Exception:
+            logger.exception("the display failed; training goes on")
+            self.__exit__(None, None, None)
+            self._display = None if isinstance(self._display, PlainDisplay) else PlainDisplay()
+
+
 def choose_display(plain: bool, title: str) -> Display:
     """The panel on a terminal, lines elsewhere or on request."""
     console = Console()

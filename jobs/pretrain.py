@@ -33,7 +33,7 @@ from motion_ray.evaluation.train_clip import (
     trained_weights,
 )
 
-TEST_SCENES = 480
+DEFAULT_TEST_SCENES = 480
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -44,6 +44,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, help="data and checkpoints (default: OUT.work)")
     parser.add_argument("--base", default="puppet", help="base model whose VAE softens frames")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument(
+        "--test-scenes", type=int, default=DEFAULT_TEST_SCENES, help="unseen scenes to score on"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     return parser
 
@@ -96,7 +99,7 @@ def clip_card(
 ) -> str:
     """Score the finished model on scenes that training did not see; the text of its card."""
     encoder = load_image_text_encoder(str(folder))
-    scenes = draw_scenes(TEST_SCENES, f"clip test {settings.seed}")
+    scenes = draw_scenes(max(1, options.test_scenes), f"clip test {settings.seed}")
     real = torch.cat(list(draw_frames(scenes, 1, f"clip test frames {settings.seed}")))
     plain = vae_round_trip(backbone, 0.0, 0)
     soft = torch.cat([plain(part) for part in real.split(64)])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
-from collections.abc import Sequence
 from typing import Literal
 
 import ray
@@ -13,15 +11,12 @@ from ray.exceptions import RayError
 from ray.train import TrainingFailedError
 
 from jobs.checks import Plan
-from jobs.display import Display, PlainDisplay
+from jobs.display import Display, ShieldedDisplay
 from jobs.signals import StopSignals
 from motion_ray.cluster.progress import Progress
-from motion_ray.cluster.relay import Item
 from motion_ray.cluster.resources import choose_resources
 from motion_ray.cluster.training import TrainingJob
 from motion_ray.types import RunFinished
-
-logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 0.25
 STOP_SECONDS = (
@@ -55,12 +50,13 @@ def _watch(
     job: TrainingJob, signals: StopSignals, display: Display, progress: Progress
 ) -> RunFinished | None:
     deadline: float | None = None
-    with _Shielded(display) as shown:
+    with ShieldedDisplay(display) as shown:
         while not job.over and (deadline is None or time.monotonic() < deadline):
             items = job.wait(REFRESH_SECONDS)
             for item in items:
                 progress.update(item)
-            shown.show(items, progress)
+            if not job.blind:
+                shown.show(items, progress)
             if signals.received is not None and deadline is None:
                 # Before the worker has begun there is nothing to wait for.
                 deadline = time.monotonic() + (STOP_SECONDS if progress.attempts else 0.0)
@@ -78,25 +74,3 @@ def _watch(
     )
     print(f"stopped at step {progress.step} ({saved}); run the same command to resume", flush=True)
     return None
-
-
-class _Shielded:
-    """A display whose failure is logged and replaced by plain lines: training matters more."""
-
-    def __init__(self, display: Display) -> None:
-        self._display = display
-
-    def __enter__(self) -> _Shielded:
-        self._display.__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._display.__exit__(*exception)
-
-    def show(self, items: Sequence[Item], progress: Progress) -> None:
-        try:
-            self._display.show(items, progress)
-        except Exception:
-            logger.exception("the display failed; going on with plain lines")
-            self._display.__exit__(None, None, None)
-            self._display = PlainDisplay()

@@ -48,7 +48,7 @@ class AugmentationConfig(_Frozen):
         default=(0.9, 1.1), description="aspect ratio change of that crop"
     )
     flip: bool = Field(
-        default=False, description="mirror half of the variants; only if the motion has no side"
+        default=False, description="mirror half of the variants, where motion.yaml says flip: true"
     )
     brightness: float = Field(default=0.1, ge=0, le=1, description="relative jitter")
     contrast: float = Field(default=0.1, ge=0, le=1, description="relative jitter")
@@ -321,7 +321,9 @@ def set_path(changes: dict[str, Any], assignment: str) -> dict[str, Any]:
     node = changes
     *parents, last = path.strip().split(".")
     for part in parents:
-        node = node.setdefault(part, {})
+        if not isinstance(node.get(part), dict):
+            node[part] = {}  # the last of two assignments that exclude each other counts
+        node = node[part]
     node[last] = value
     return changes
 

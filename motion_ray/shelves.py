@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +31,7 @@ from motion_ray.manifest import MANIFEST, read_limited, reading
 log = logging.getLogger(__name__)
 
 LARGEST_REF = 2**20  # bytes
+UPLOADS = 6  # of a delta that others write at the same moment
 _REF_FILE = re.compile(r"([1-9][0-9]{0,8})\.json")
 
 
@@ -173,6 +176,19 @@ class RemoteShelf:
         """See :class:`Shelf`."""
         if self._is_whole(delta.sha256):
             return
+        # Several who upload the same delta at once can read each other's half-written files. The
+        # content is the same, so whoever waits finds it whole, or writes it again alone.
+        for attempt in range(UPLOADS):
+            self._upload(delta)
+            for _ in range(2):
+                # Read back before a ref may name it.
+                if self._is_whole(delta.sha256):
+                    return
+                time.sleep(random.uniform(0.5, 1.0) * 0.1 * 2**attempt)
+        folder = f"{self._root}/objects/{delta.sha256}"
+        raise StoreError(folder, "was changed while it was written", "publish again")
+
+    def _upload(self, delta: MotionDelta) -> None:
         folder = f"{self._root}/objects/{delta.sha256}"
         with self._staging() as stage:
             delta.save(stage)
@@ -183,9 +199,6 @@ class RemoteShelf:
                 self._filesystem.makedirs(folder, exist_ok=True)
                 for file in files:
                     self._filesystem.put_file(f"{file}", f"{folder}/{file.name}")
-        # Read back before a ref may name it: two who upload at once can mix their files.
-        if not self._is_whole(delta.sha256):
-            raise StoreError(folder, "was changed while it was written", "publish again")
 
     def load(self, sha256: str) -> MotionDelta:
         """See :class:`Shelf`."""

@@ -15,6 +15,8 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# The tests' models are too small to share out: on a busy machine two threads wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 TESTS = Path(__file__).parent
 LATE = ("slow", "ray", "chaos", "large", "gpu")

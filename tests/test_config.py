@@ -63,6 +63,13 @@ def test_assignments(assignment, value):
     assert set_path({}, assignment) == value
 
 
+def test_the_later_of_two_assignments_counts():
+    changes = set_path({}, "validation.floor=null")
+    assert set_path(changes, "validation.floor.relative=0.8") == {
+        "validation": {"floor": {"relative": 0.8}}
+    }
+
+
 @pytest.mark.parametrize(
     ("sets", "message"),
     [

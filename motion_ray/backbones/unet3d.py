@@ -187,19 +187,23 @@ def check_base(base: str) -> ModelFolder:
     return open_model_folder(model_folder(base))
 
 
-def load_backbone(base: str = EMBEDDED, device: str | torch.device | None = None) -> UNet3DBackbone:
+def load_backbone(
+    base: str = EMBEDDED, device: str | torch.device | None = None, precision: str = "auto"
+) -> UNet3DBackbone:
     """Load a base model.
 
     Args:
         base: ``"puppet"`` for the embedded model, or a diffusers folder.
-        device: null takes the GPU if there is one. On a GPU weights are bfloat16, on a CPU float32.
+        device: null takes the GPU if there is one.
+        precision: weights are bfloat16 on a GPU unless this is ``"fp32"``, float32 on a CPU.
 
     Raises:
         BaseModelError: see :func:`motion_ray.backbones.folder.open_model_folder`.
     """
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     folder = check_base(base)
-    dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
+    halved = where.type == "cuda" and precision != "fp32"
+    dtype = torch.bfloat16 if halved else torch.float32
     path = str(folder.path)
     with _quiet_loading():
         unet = UNet3DConditionModel.from_pretrained(

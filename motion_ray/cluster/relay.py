@@ -9,6 +9,8 @@ display may therefore miss steps of a flood; nothing is lost to the run, whose r
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -112,6 +114,12 @@ class EventSender:
         self._under_way: Any | None = None
         self._stop = False
 
+    def announce(self) -> None:
+        """Tell that this process begins, and wait until it is known."""
+        if self._relay is not None:
+            announced = self._relay.begin_attempt.remote(socket.gethostname(), os.getpid())
+            self._arrived(announced)
+
     def send(self, item: Item) -> bool:
         """Pass an item on without waiting for its arrival; returns whether a stop was asked."""
         self._waiting.append(item)
@@ -136,20 +144,26 @@ class EventSender:
     def _settle(self, seconds: float) -> None:
         """Look whether the message under way has arrived."""
         import ray
-        from ray.exceptions import RayError
 
         if self._under_way is None:
             return
         ready, _ = ray.wait([self._under_way], timeout=seconds)
-        if not ready:
-            return
-        self._under_way = None
+        if ready:
+            self._under_way = None
+            self._stop = bool(self._arrived(ready[0])) or self._stop
+
+    def _arrived(self, message: Any) -> Any:
+        """The relay's answer; null if it is gone, and then nothing more is sent."""
+        import ray
+        from ray.exceptions import RayError
+
         try:
-            self._stop = ray.get(ready[0]) or self._stop
+            return ray.get(message)
         except RayError as error:
-            # The watcher is gone; the run is worth finishing all the same.
+            # The run is worth finishing all the same.
             self._relay = None
             logger.warning("progress is no longer shown, training goes on: %s", error)
+            return None
 
 
 class _Forward(logging.Handler):

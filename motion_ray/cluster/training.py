@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -81,7 +80,7 @@ def train_in_worker(settings: dict[str, Assignment]) -> Outcome:
     assignment = settings["assignment"]
     prepare_worker_environment(assignment.device, os.environ)
     sender = EventSender(assignment.relay)
-    ray.get(assignment.relay.begin_attempt.remote(socket.gethostname(), os.getpid()))
+    sender.announce()
     try:
         with forwarded_warnings(sender):
             return _follow(assignment, sender)

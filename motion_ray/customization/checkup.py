@@ -79,7 +79,7 @@ def check_up(config: CustomizationConfig, on_progress: OnProgress) -> Checkup:
     findings += inspect_sets(members)
     on_progress("reading the base model", 0, 1)
     placements, cost = _base(config, motion.folder.token, members, findings)
-    findings += _flips(config, motion) + _encoder(config)
+    findings += _encoder(config)
     on_progress("reading the base model", 1, 1)
     findings.sort(key=lambda finding: not finding.fatal)
     return Checkup(motion, tuple(clips), tuple(placements), cost, tuple(findings))
@@ -150,15 +150,6 @@ def _size(config: CustomizationConfig, backbone: UNet3DBackbone) -> list[Finding
         return []
     rule = f"{height} x {width} are no multiples of {factor}, the VAE's factor"
     return [Finding(True, f"clips.height, clips.width: {rule}; for example {8 * factor}")]
-
-
-def _flips(config: CustomizationConfig, motion: FolderScan) -> list[Finding]:
-    if not config.augmentation.flip or motion.folder.flip:
-        return []
-    text = (
-        "augmentation.flip: is on, but the motion is not mirrored without flip: true in motion.yaml"
-    )
-    return [Finding(False, text)]
 
 
 def _encoder(config: CustomizationConfig) -> list[Finding]:

@@ -79,7 +79,7 @@ def customize(
             return
         if config.engine.threads is not None:
             torch.set_num_threads(config.engine.threads)
-        backbone = load_backbone(config.base, device)
+        backbone = load_backbone(config.base, device, config.engine.precision)
         yield from _train(
             _Session(config, run, clips, backbone, cache or run.cache, store or str(out / "store"))
         )

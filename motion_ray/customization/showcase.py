@@ -43,7 +43,7 @@ def make_report(
     """
     on_progress("generating samples", 0, 1)
     delta = store.load(result.delta)
-    backbone = load_backbone(config.base, device)
+    backbone = load_backbone(config.base, device, config.engine.precision)
     generator = VideoGenerator(backbone, config.sampling, config.clips, config.engine.precision)
     templates = (config.validation.prompts or FALLBACK_PROMPTS)[:SHOWN_PROMPTS]
     prompts = [EvalPrompt(t).with_token(clips.folder.token) for t in templates]

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from jobs.display import LiveDisplay, PlainDisplay, choose_display
+from jobs.display import LiveDisplay, PlainDisplay, ShieldedDisplay, choose_display
 from motion_ray.cluster.progress import Progress
 from motion_ray.cluster.relay import Attempt, Item
 from motion_ray.types import Checkpointed, Preparing, RunStarted, StepDone, Validated
@@ -68,3 +68,40 @@ def test_plain_lines_name_each_stage_once_and_every_validation(
 def test_without_a_terminal_there_are_lines() -> None:
     assert isinstance(choose_display(False, "x"), PlainDisplay)
     assert isinstance(choose_display(True, "x"), PlainDisplay)
+
+
+class Closed(io.StringIO):
+    """A terminal that goes away after it has been opened."""
+
+    gone = False
+
+    def write(self, text: str) -> int:
+        if self.gone:
+            raise OSError("terminal is gone")
+        return super().write(text)
+
+
+def test_a_display_that_fails_is_logged_and_replaced_by_lines(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    terminal = Closed()
+    console = Console(file=terminal, force_terminal=True, color_system=None)
+    with ShieldedDisplay(LiveDisplay(console, "swing")) as display:
+        display.show(RUN[:1], folded(RUN[:1]))
+        terminal.gone = True
+        display.show(RUN[1:2], folded(RUN[:2]))
+        display.show(RUN[6:], folded(RUN))
+    assert "the display failed" in caplog.text and "terminal is gone" in caplog.text
+    assert "validation at step 2" in capsys.readouterr().out
+
+
+def test_lines_that_nobody_reads_do_not_end_the_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    terminal = Closed()
+    terminal.gone = True
+    monkeypatch.setattr("sys.stdout", terminal)
+    with ShieldedDisplay(PlainDisplay()) as display:
+        for _ in range(3):
+            display.show(RUN, folded(RUN))
+    assert len([record for record in caplog.records if record.name == "jobs.display"]) == 1

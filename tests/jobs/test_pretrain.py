@@ -18,6 +18,7 @@ def test_the_clip_stage_writes_a_folder_that_loads_with_its_card(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["--stage", "clip", "--out", str(tmp_path / "clip"), "--threads", "1"]
+    line += ["--test-scenes", "6"]
     line += [word for change in TINY for word in ("--set", change)]
     before = torch.get_num_threads()
     try:
