@@ -8,6 +8,7 @@ import sys
 from html import unescape
 from pathlib import Path
 
+import pytest
 import torch
 
 from motion_ray.backbones.unet3d import load_backbone
@@ -16,6 +17,8 @@ from motion_ray.data.video import probe
 from motion_ray.store import DeltaStore
 from tests.ray.conftest import StartJob
 from tests.ray.running import REPO, metrics, result
+
+pytestmark = pytest.mark.timeout(600)
 
 SMALL = [
     "max_steps=4",

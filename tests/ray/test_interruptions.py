@@ -18,6 +18,8 @@ from motion_ray.config import CustomizationConfig
 from tests.ray.conftest import StartJob
 from tests.ray.running import REPO, metrics, result
 
+pytestmark = pytest.mark.timeout(600)
+
 PLAIN_LOOP = """
 import os, sys, yaml
 from pathlib import Path
@@ -72,7 +74,7 @@ def test_ctrl_c_leaves_nothing_running_and_the_same_command_resumes(
     family = psutil.Process(job.process.pid).children(recursive=True)
     assert any(process.pid == job.worker() for process in family)
     os.killpg(job.process.pid, signal.SIGINT)
-    assert job.finish(60) == 130, job.printed
+    assert job.finish(120) == 130, job.printed
     last = job.steps()[-1]
     assert f"stopped at step {last} " in job.printed
     assert "run the same command to resume" in job.printed
