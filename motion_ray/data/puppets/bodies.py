@@ -15,6 +15,7 @@ from torch import Tensor
 from motion_ray.data.puppets.motions import Pose
 
 Rgb = tuple[float, float, float]
+Point = tuple[Tensor, Tensor]  # x and y, [p, f] each
 
 COLOURS: dict[str, Rgb] = {
     "red": (0.86, 0.16, 0.16),
@@ -24,11 +25,13 @@ COLOURS: dict[str, Rgb] = {
     "purple": (0.55, 0.2, 0.75),
     "pink": (0.98, 0.55, 0.75),
 }
-SKIN, DARK, GREY = (0.93, 0.76, 0.62), (0.2, 0.2, 0.28), (0.62, 0.65, 0.7)
-BLACK, LAMP = (0.05, 0.05, 0.05), (0.98, 0.98, 0.3)
+SKIN, DARK, GREY = (0.93, 0.76, 0.62), (0.3, 0.29, 0.4), (0.62, 0.65, 0.7)
+BLACK, LAMP, CREAM = (0.05, 0.05, 0.05), (0.98, 0.98, 0.3), (1.0, 0.95, 0.82)
+# Arms are a shade darker than the trunk and hands light, so that a gesture before the chest shows.
+ARM_SHADE, LEG_SHADE = 0.72, 0.86
 
-UPPER_ARM = FOREARM = 0.24
-THIGH = SHIN = 0.27
+UPPER_ARM = FOREARM = 0.28
+THIGH = SHIN = 0.23
 TRUNK, NECK = 0.42, 0.2
 HIP_OFFSET, PELVIS_DROP, SHOULDER_DROP = 0.09, 0.12, 0.06
 DOT = 1e-3  # length of a capsule that stands for a disc
@@ -63,20 +66,24 @@ class Sketch:
 
     def capsule(
         self,
-        start: tuple[Tensor, Tensor],
-        end: tuple[Tensor, Tensor],
+        start: Point,
+        end: Point,
         radius: float,
         paint: Rgb | None,
+        shade: float = 1.0,
     ) -> None:
-        """Add a capsule between two points ``[p, f]``; paint None is the puppets' own colour."""
+        """Add a capsule between two points ``[p, f]``; paint None is the puppets' own colour,
+        darkened by ``shade``.
+        """
         width = (radius * self.scale).expand(-1, self.frames)
         self._shapes.append(torch.stack([*start, *end, width], -1))
-        colour = self.body if paint is None else torch.tensor(paint).expand_as(self.body)
+        own = self.body * shade
+        colour = own if paint is None else torch.tensor(paint).expand_as(self.body)
         self._colours.append(colour)
 
     def around(
         self,
-        centre: tuple[Tensor, Tensor],
+        centre: Point,
         start: tuple[float, float],
         end: tuple[float, float],
         radius: float,
@@ -90,7 +97,7 @@ class Sketch:
 
     def disc(
         self,
-        centre: tuple[Tensor, Tensor],
+        centre: Point,
         offset: tuple[float, float],
         radius: float,
         paint: Rgb | None,
@@ -105,52 +112,142 @@ class Sketch:
 
 @dataclass(frozen=True)
 class BodyPlan:
-    """Proportions and paints of a kind; a paint of None is the puppet's own colour.
+    """Proportions and paints of a kind; a paint of None is the puppet's own colour, shaded.
 
     Attributes:
-        limb, trunk, head: radii in units of the puppet's size.
+        limb, head, hand: radii in units of the puppet's size.
+        reach: from the neck to a shoulder.
         eye: radius of an eye.
-        leg_paint, head_paint, sleeve_paint, forearm_paint, eye_paint: colours.
+        leg_paint, head_paint, sleeve_paint, forearm_paint, hand_paint, eye_paint: colours.
+        trunk: draws what is between pelvis and neck.
         extras: draws what only this kind has around the head's centre.
+        legs: two, or four.
+        size: of this kind against others; wide kinds are smaller, so that their arms stay in view.
     """
 
     limb: float
-    trunk: float
     head: float
+    hand: float
+    reach: float
     eye: float
-    leg_paint: Rgb | None
-    head_paint: Rgb | None
-    sleeve_paint: Rgb | None
-    forearm_paint: Rgb | None
-    eye_paint: Rgb
-    extras: Callable[[Sketch, tuple[Tensor, Tensor]], None]
+    trunk: Callable[[Sketch, Point, Point], None]
+    extras: Callable[[Sketch, Point], None]
+    leg_paint: Rgb | None = None
+    head_paint: Rgb | None = None
+    sleeve_paint: Rgb | None = None
+    forearm_paint: Rgb | None = None
+    hand_paint: Rgb = CREAM
+    eye_paint: Rgb = BLACK
+    legs: int = 2
+    size: float = 1.0
 
 
-def _nothing(sketch: Sketch, head: tuple[Tensor, Tensor]) -> None:
+def _nothing(sketch: Sketch, head: Point) -> None:
     del sketch, head
 
 
-def _square_head(sketch: Sketch, head: tuple[Tensor, Tensor]) -> None:
+def _square_head(sketch: Sketch, head: Point) -> None:
     for y in (-0.06, 0.07):
         sketch.around(head, (-0.1, y), (0.1, y), 0.1, None)
 
 
-def _round_ears(sketch: Sketch, head: tuple[Tensor, Tensor]) -> None:
-    for x in (-0.14, 0.14):
-        sketch.disc(head, (x, 0.14), 0.07, None)
+def _round_ears(sketch: Sketch, head: Point) -> None:
+    for x in (-0.15, 0.15):
+        sketch.disc(head, (x, 0.14), 0.075, None)
 
 
-def _antennae(sketch: Sketch, head: tuple[Tensor, Tensor]) -> None:
+def _antennae(sketch: Sketch, head: Point) -> None:
     for x in (-0.12, 0.12):
-        sketch.around(head, (0.0, 0.15), (x, 0.36), 0.025, None)
+        sketch.around(head, (0.0, 0.15), (x, 0.34), 0.035, None)
+
+
+def _eye_stalks(sketch: Sketch, head: Point) -> None:
+    for x in (-0.1, 0.1):
+        sketch.around(head, (x * 0.7, -0.2), (x, 0.0), 0.035, None)
+        sketch.disc(head, (x, 0.02), 0.075, CREAM)
+
+
+def _upright(radius: float) -> Callable[[Sketch, Point, Point], None]:
+    """A trunk from pelvis to neck."""
+
+    def draw(sketch: Sketch, pelvis: Point, neck: Point) -> None:
+        sketch.capsule(pelvis, neck, radius, None)
+
+    return draw
+
+
+def _shell(sketch: Sketch, pelvis: Point, neck: Point) -> None:
+    """A wide shell that lies across the way from pelvis to neck and tips with it."""
+    middle = (pelvis[0] + neck[0]) / 2, (pelvis[1] + neck[1]) / 2
+    half_x, half_y = (neck[1] - pelvis[1]) * 0.5, (pelvis[0] - neck[0]) * 0.5
+    sketch.capsule(
+        (middle[0] - half_x, middle[1] - half_y),
+        (middle[0] + half_x, middle[1] + half_y),
+        0.2,
+        None,
+    )
 
 
 PLANS: dict[str, BodyPlan] = {
     # A person's colour is the shirt: sleeves and trunk.
-    "person": BodyPlan(0.062, 0.13, 0.15, 0.03, DARK, SKIN, None, SKIN, BLACK, _nothing),
-    "robot": BodyPlan(0.07, 0.17, 0.15, 0.045, GREY, None, GREY, GREY, LAMP, _square_head),
-    "bear": BodyPlan(0.09, 0.2, 0.18, 0.03, None, None, None, None, BLACK, _round_ears),
-    "alien": BodyPlan(0.042, 0.09, 0.2, 0.045, None, None, None, None, BLACK, _antennae),
+    "person": BodyPlan(
+        limb=0.07,
+        head=0.15,
+        hand=0.088,
+        reach=0.16,
+        eye=0.03,
+        leg_paint=DARK,
+        head_paint=SKIN,
+        forearm_paint=SKIN,
+        hand_paint=SKIN,
+        trunk=_upright(0.14),
+        extras=_nothing,
+    ),
+    "robot": BodyPlan(
+        limb=0.072,
+        head=0.15,
+        hand=0.095,
+        reach=0.2,
+        eye=0.048,
+        leg_paint=GREY,
+        sleeve_paint=GREY,
+        forearm_paint=GREY,
+        hand_paint=DARK,
+        eye_paint=LAMP,
+        trunk=_upright(0.17),
+        extras=_square_head,
+    ),
+    "bear": BodyPlan(
+        limb=0.085,
+        head=0.18,
+        hand=0.1,
+        reach=0.22,
+        eye=0.032,
+        trunk=_upright(0.2),
+        extras=_round_ears,
+        size=0.95,
+    ),
+    "alien": BodyPlan(
+        limb=0.055,
+        head=0.2,
+        hand=0.085,
+        reach=0.12,
+        eye=0.055,
+        trunk=_upright(0.1),
+        extras=_antennae,
+    ),
+    # No trunk, no head, four legs: what a motion of people means here has to be interpreted.
+    "crab": BodyPlan(
+        limb=0.06,
+        head=0.001,
+        hand=0.13,
+        reach=0.33,
+        eye=0.03,
+        trunk=_shell,
+        extras=_eye_stalks,
+        legs=4,
+        size=0.86,
+    ),
 }
 KINDS = tuple(PLANS)
 
@@ -167,12 +264,13 @@ def build(kind: str, colours: Tensor, pose: Pose, x: Tensor, y: Tensor, scale: T
         scale: their size, ``[p, 1]``.
     """
     plan = PLANS[kind]
+    scale = scale * plan.size
     sketch = Sketch(scale, colours, pose.lean.shape[-1])
     pelvis = x + scale * pose.shift_x, y + scale * (pose.shift_y - PELVIS_DROP)
     neck = _beyond(pelvis, pose.lean, TRUNK, scale)
     head = _beyond(neck, pose.lean + pose.head, NECK, scale)
     _legs(sketch, plan, pelvis, pose)
-    sketch.capsule(pelvis, neck, plan.trunk, None)
+    plan.trunk(sketch, pelvis, neck)
     sketch.disc(head, (0.0, 0.0), plan.head, plan.head_paint)
     plan.extras(sketch, head)
     for side in (-0.06, 0.06):
@@ -181,39 +279,38 @@ def build(kind: str, colours: Tensor, pose: Pose, x: Tensor, y: Tensor, scale: T
     return sketch.finished()
 
 
-def _beyond(
-    start: tuple[Tensor, Tensor], angle: Tensor, length: float, scale: Tensor
-) -> tuple[Tensor, Tensor]:
+def _beyond(start: Point, angle: Tensor, length: float, scale: Tensor) -> Point:
     """The point ``length`` away at an angle from upright."""
     return start[0] + scale * length * torch.sin(angle), start[1] + scale * length * torch.cos(
         angle
     )
 
 
-def _below(
-    start: tuple[Tensor, Tensor], angle: Tensor, length: float, scale: Tensor
-) -> tuple[Tensor, Tensor]:
+def _below(start: Point, angle: Tensor, length: float, scale: Tensor) -> Point:
     """The point ``length`` away at an angle from hanging down."""
     return start[0] + scale * length * torch.sin(angle), start[1] - scale * length * torch.cos(
         angle
     )
 
 
-def _legs(sketch: Sketch, plan: BodyPlan, pelvis: tuple[Tensor, Tensor], pose: Pose) -> None:
+def _legs(sketch: Sketch, plan: BodyPlan, pelvis: Point, pose: Pose) -> None:
     scale = sketch.scale
-    for side, hip, bend in (
-        (-1, pose.left_hip, pose.left_knee),
-        (1, pose.right_hip, pose.right_knee),
-    ):
-        top = pelvis[0] + scale * HIP_OFFSET * side, pelvis[1]
-        knee = _below(top, side * hip, THIGH, scale)
-        foot = _below(knee, side * (hip + bend), SHIN, scale)
-        sketch.capsule(top, knee, plan.limb * 1.1, plan.leg_paint)
-        sketch.capsule(knee, foot, plan.limb, plan.leg_paint)
+    # A second pair stands inside the first and moves half as far.
+    pairs = [(HIP_OFFSET, 1.0)] if plan.legs == 2 else [(0.24, 1.0), (0.1, 0.5)]
+    for offset, share in pairs:
+        for side, hip, bend in (
+            (-1, pose.left_hip, pose.left_knee),
+            (1, pose.right_hip, pose.right_knee),
+        ):
+            top = pelvis[0] + scale * offset * side, pelvis[1]
+            knee = _below(top, side * hip * share, THIGH, scale)
+            foot = _below(knee, side * (hip + bend) * share, SHIN, scale)
+            sketch.capsule(top, knee, plan.limb * 1.1, plan.leg_paint, LEG_SHADE)
+            sketch.capsule(knee, foot, plan.limb, plan.leg_paint, LEG_SHADE)
 
 
-def _arms(sketch: Sketch, plan: BodyPlan, neck: tuple[Tensor, Tensor], pose: Pose) -> None:
-    scale, reach = sketch.scale, plan.trunk + 0.02
+def _arms(sketch: Sketch, plan: BodyPlan, neck: Point, pose: Pose) -> None:
+    scale, reach = sketch.scale, plan.reach
     for side, lift, bend in (
         (-1, pose.left_shoulder, pose.left_elbow),
         (1, pose.right_shoulder, pose.right_elbow),
@@ -224,5 +321,6 @@ def _arms(sketch: Sketch, plan: BodyPlan, neck: tuple[Tensor, Tensor], pose: Pos
         )
         elbow = _below(shoulder, side * lift, UPPER_ARM, scale)
         hand = _below(elbow, side * (lift + bend), FOREARM, scale)
-        sketch.capsule(shoulder, elbow, plan.limb, plan.sleeve_paint)
-        sketch.capsule(elbow, hand, plan.limb * 0.95, plan.forearm_paint)
+        sketch.capsule(shoulder, elbow, plan.limb, plan.sleeve_paint, ARM_SHADE)
+        sketch.capsule(elbow, hand, plan.limb * 0.95, plan.forearm_paint, ARM_SHADE)
+        sketch.disc(hand, (0.0, 0.0), plan.hand, plan.hand_paint)

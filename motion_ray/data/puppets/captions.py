@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from motion_ray.data.puppets.motions import IMPROVISED
 from motion_ray.data.puppets.world import PuppetScene
 
 # Chances that a caption of many mentions a thing, as people leave things out.
@@ -49,7 +50,9 @@ def caption(
 
     words = [subject(scene, colour=keep(NAME_COLOUR))]
     doing = motion_text or motion_words(scene)
-    if rng is not None and motion_text is None and rng.random() < VAGUE_MOTION:
+    if motion_text is None and scene.motion == IMPROVISED:
+        doing = VAGUE_MOTIONS[0] if rng is None else rng.choice(VAGUE_MOTIONS)
+    elif rng is not None and motion_text is None and rng.random() < VAGUE_MOTION:
         doing = rng.choice(VAGUE_MOTIONS)
     speed = scene.speed if scene.speed and keep(NAME_SPEED) else ""
     place = scene.place if keep(NAME_PLACE) else ""

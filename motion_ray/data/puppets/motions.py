@@ -16,6 +16,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+STYLES = 16  # random numbers that an improvised motion is made of
+
 
 @dataclass(frozen=True)
 class Beat:
@@ -25,11 +27,13 @@ class Beat:
         phase: cycles since the start of the motion, ``[p, f]``; 1 is one full cycle.
         amplitude: strength of the motion, about 1, ``[p, 1]``.
         direction: -1 or 1, the side a puppet walks or bows to, ``[p, 1]``.
+        style: uniform numbers in 0..1 that only improvised motions read, ``[p, STYLES]``.
     """
 
     phase: Tensor
     amplitude: Tensor
     direction: Tensor
+    style: Tensor
 
     @property
     def sine(self) -> Tensor:
@@ -130,7 +134,7 @@ def jumping(beat: Beat) -> Pose:
     hip, knee, arm = 0.1 + 0.3 * down, -0.6 * down, 0.3 + 0.8 * up
     return replace(
         rest(beat),
-        shift_y=0.38 * beat.amplitude * up - 0.06 * down,
+        shift_y=0.32 * beat.amplitude * up - 0.06 * down,
         left_hip=hip,
         right_hip=hip,
         left_knee=knee,
@@ -230,6 +234,86 @@ def stretching(beat: Beat) -> Pose:
     )
 
 
+def raising_one_arm(beat: Beat) -> Pose:
+    """From the side to above the head and back, evenly, the other arm at rest."""
+    swell = beat.swell
+    return replace(
+        rest(beat),
+        right_shoulder=0.15 + 2.7 * swell * beat.amplitude,
+        right_elbow=0.1 * (1 - swell),
+    )
+
+
+def flapping_arms(beat: Beat) -> Pose:
+    """Straight arms out to the sides, up and down like wings."""
+    arm, elbow = 1.45 + 0.65 * beat.sine * beat.amplitude, -0.25 * beat.cosine
+    return replace(
+        rest(beat), left_shoulder=arm, right_shoulder=arm, left_elbow=elbow, right_elbow=elbow
+    )
+
+
+def marching(beat: Beat) -> Pose:
+    """Knees up in turn on the spot, bent arms against them."""
+    left, right = beat.first_half * beat.amplitude, beat.second_half * beat.amplitude
+    return replace(
+        rest(beat),
+        left_hip=0.08 + 1.25 * left,
+        left_knee=-1.4 * left,
+        right_hip=0.08 + 1.25 * right,
+        right_knee=-1.4 * right,
+        left_shoulder=0.35 + 0.5 * right,
+        left_elbow=-1.3 * right,
+        right_shoulder=0.35 + 0.5 * left,
+        right_elbow=-1.3 * left,
+        shift_y=0.04 * (left + right),
+    )
+
+
+def improvising(beat: Beat) -> Pose:
+    """A gesture nobody has a name for: every joint its own slow wave, drawn by lot.
+
+    Captions only ever call it "a gesture" or "something". It gives the base model what the base
+    models of the paper have: it has seen far more motions than it has words for.
+    """
+    style = [part[:, None] for part in beat.style.unbind(-1)]
+    turn, half = 2 * math.pi * beat.phase, math.pi
+    rate = torch.where(style[0] < 0.25, 2.0, 1.0)
+
+    def wave(lag: Tensor) -> Tensor:
+        return torch.sin(rate * turn + 2 * math.pi * lag)
+
+    def arm(centre: Tensor, swing: Tensor, bend: Tensor, lag: Tensor) -> tuple[Tensor, Tensor]:
+        shoulder = 0.2 + 2.3 * centre + (0.1 + 0.9 * swing) * wave(lag) * beat.amplitude
+        return shoulder, -1.7 + 2.2 * bend + 0.9 * (1 - swing) * wave(lag + style[1])
+
+    left = arm(style[2], style[3], style[4], style[5])
+    # The other arm mirrors the first, follows half a cycle later, or goes its own way.
+    together = style[6] < 1 / 3
+    later = (style[6] >= 1 / 3) & (style[6] < 2 / 3)
+    own = arm(style[7], style[8], style[9], style[10])
+    lagging = arm(style[2], style[3], style[4], style[5] + 0.5)
+    shoulder, elbow = (
+        torch.where(together, left[i], torch.where(later, lagging[i], own[i])) for i in (0, 1)
+    )
+    legs = (style[11] < 0.4).float() * 0.5 * wave(style[12])
+    sway = (style[13] < 0.5).float() * wave(style[14])
+    zero = beat.still
+    return Pose(
+        left_shoulder=left[0],
+        left_elbow=left[1],
+        right_shoulder=shoulder,
+        right_elbow=elbow,
+        left_hip=0.15 + legs,
+        left_knee=-0.5 * legs.abs(),
+        right_hip=torch.where(style[15] < 0.5, 0.15 + legs, 0.15 - legs),
+        right_knee=-0.5 * legs.abs(),
+        lean=0.3 * sway * (style[15] - 0.2),
+        head=0.3 * sway * (style[12] - 0.5),
+        shift_x=0.15 * sway * (style[5] - 0.5),
+        shift_y=zero + 0.1 * sway.clamp(min=0) * torch.cos(half * style[14]).clamp(min=0),
+    )
+
+
 def swiping_down(beat: Beat) -> Pose:
     """A raised hand comes down fast, stays, and goes up again (after Jester's "Swiping Down")."""
     part = beat.phase % 1.0
@@ -241,7 +325,7 @@ def swiping_down(beat: Beat) -> Pose:
 
 def drumming(beat: Beat) -> Pose:
     """Forearms beat in turn, twice a cycle (after Jester's "Drumming Fingers")."""
-    arm, stroke = beat.still + 0.55, 0.6 * torch.sin(4 * math.pi * beat.phase) * beat.amplitude
+    arm, stroke = beat.still + 0.7, 0.8 * torch.sin(4 * math.pi * beat.phase) * beat.amplitude
     return replace(
         rest(beat),
         left_shoulder=arm,
@@ -253,11 +337,11 @@ def drumming(beat: Beat) -> Pose:
 
 def rolling_arms(beat: Beat) -> Pose:
     """Forearms circle around each other (after Jester's "Rolling Hand Forward")."""
-    lift, turn = 0.45 * beat.cosine * beat.amplitude, 0.5 * beat.sine
+    lift, turn = 0.65 * beat.cosine * beat.amplitude, 0.6 * beat.sine
     return replace(
         rest(beat),
-        left_shoulder=0.75 + lift,
-        right_shoulder=0.75 - lift,
+        left_shoulder=0.85 + lift,
+        right_shoulder=0.85 - lift,
         left_elbow=-1.7 + turn,
         right_elbow=-1.7 - turn,
     )
@@ -295,6 +379,46 @@ def swinging_arms(beat: Beat) -> Pose:
     )
 
 
+def star_jumping(beat: Beat) -> Pose:
+    """Arms over the head and legs apart while in the air, together on landing."""
+    spread = beat.swell * beat.amplitude
+    arm, hip = 0.2 + 2.3 * spread, 0.08 + 0.6 * spread
+    return replace(
+        rest(beat),
+        left_shoulder=arm,
+        right_shoulder=arm,
+        left_hip=hip,
+        right_hip=hip,
+        shift_y=0.2 * beat.swell,
+    )
+
+
+def windmilling(beat: Beat) -> Pose:
+    """Both straight arms go round in full circles, one opposite the other."""
+    turn = 2 * math.pi * beat.phase * beat.direction
+    return replace(
+        rest(beat),
+        left_shoulder=turn,
+        right_shoulder=math.pi - turn,
+        left_elbow=beat.still,
+        right_elbow=beat.still,
+    )
+
+
+def gliding(beat: Beat) -> Pose:
+    """Arms stretched out like the wings of a plane, banking from side to side."""
+    arm, bank = beat.still + 1.55, 0.55 * beat.sine * beat.amplitude
+    return replace(
+        rest(beat),
+        left_shoulder=arm + bank,
+        right_shoulder=arm - bank,
+        left_elbow=beat.still,
+        right_elbow=beat.still,
+        lean=-bank,
+        shift_x=-0.1 * beat.sine,
+    )
+
+
 Motion = Callable[[Beat], Pose]
 
 _BASE: dict[str, Motion] = {
@@ -310,6 +434,9 @@ _BASE: dict[str, Motion] = {
     "punching": punching,
     "dancing": dancing,
     "stretching": stretching,
+    "raising one arm": raising_one_arm,
+    "flapping arms": flapping_arms,
+    "marching": marching,
 }
 _HELD_OUT: dict[str, Motion] = {
     "swiping down": swiping_down,
@@ -317,14 +444,25 @@ _HELD_OUT: dict[str, Motion] = {
     "rolling arms": rolling_arms,
     "dabbing": dabbing,
     "swinging arms": swinging_arms,
+    "star jumping": star_jumping,
+    "windmilling": windmilling,
+    "gliding": gliding,
 }
-MOTIONS: dict[str, Motion] = _BASE | _HELD_OUT
+IMPROVISED = "improvising"  # has no name in any caption
+MOTIONS: dict[str, Motion] = _BASE | _HELD_OUT | {IMPROVISED: improvising}
 BASE_MOTIONS = tuple(_BASE)
 HELD_OUT_MOTIONS = tuple(_HELD_OUT)
-UPPER_MOTIONS = ("waving", "raising both arms", "clapping", "punching")
-LOWER_MOTIONS = ("walking", "jumping", "squatting", "kicking")
+NAMED_MOTIONS = BASE_MOTIONS + HELD_OUT_MOTIONS
+UPPER_MOTIONS = ("waving", "raising both arms", "raising one arm", "clapping", "punching")
+LOWER_MOTIONS = ("walking", "jumping", "squatting", "kicking", "marching")
 # Their mirror image is the same motion, half a cycle later or by a puppet facing the other way.
-MIRRORED_MOTIONS = frozenset(MOTIONS) - {"waving", "kicking", "stretching", "swiping down"}
+MIRRORED_MOTIONS = frozenset(MOTIONS) - {
+    "waving",
+    "kicking",
+    "stretching",
+    "raising one arm",
+    "swiping down",
+}
 
 
 def pose(motion: str, beat: Beat, also: str | None = None) -> Pose:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from motion_ray.data.puppets.bodies import COLOURS, Capsules, build
-from motion_ray.data.puppets.motions import Beat, Pose, pose
+from motion_ray.data.puppets.motions import STYLES, Beat, Pose, pose
 from motion_ray.data.puppets.places import paint_place, pixel_grid
 from motion_ray.data.puppets.world import SPEEDS, PuppetScene
 from motion_ray.errors import DataError
@@ -24,9 +24,9 @@ from motion_ray.types import Clip
 FRAMES, SIZE, FPS = 8, 64, 8.0
 
 # Puppet size and places to stand, by how many share the picture.
-SCALE = {1: 0.95, 2: 0.68}
-STANDING = {1: (0.0,), 2: (-0.42, 0.42)}
-GROUND = -0.12
+SCALE = {1: 1.12, 2: 0.74}
+STANDING = {1: (0.0,), 2: (-0.46, 0.46)}
+GROUND = {1: -0.26, 2: -0.22}
 PLACE_STREAM = 7  # the background has its own random stream, so that puppets can change without it
 # Cells of capsule x frame x pixel in one drawing call, 4 MiB: bounds memory and suits caches.
 CELLS_AT_ONCE = 1 << 20
@@ -43,6 +43,7 @@ class _Cast:
     x: Tensor  # [p, 1]
     y: Tensor  # [p, 1]
     scale: Tensor  # [p, 1]
+    style: Tensor  # [p, STYLES]
 
 
 def render_scene(scene: PuppetScene, frames: int = FRAMES, size: int = SIZE) -> Clip:
@@ -100,19 +101,23 @@ def _cast(scenes: Sequence[PuppetScene], frames: int) -> _Cast:
     index: list[int] = []
     phase: list[Tensor] = []
     rows: list[tuple[float, float, float, float, float]] = []
+    style: list[list[float]] = []
     for number, scene in enumerate(scenes):
         rng = random.Random(scene.seed)
         speed = SPEEDS[scene.speed] * rng.uniform(0.95, 1.05)
         start = rng.random()
-        scale = SCALE[scene.count] * rng.uniform(0.88, 1.08)
+        scale = SCALE[scene.count] * rng.uniform(0.9, 1.06)
+        # Puppets that improvise together do the same.
+        improvised = [rng.random() for _ in range(STYLES)]
         for centre in STANDING[scene.count]:
             amplitude, direction = rng.uniform(0.85, 1.1), rng.choice((-1, 1))
             phase.append(time * speed + start + rng.uniform(-0.04, 0.04))
-            x, y = centre + rng.uniform(-0.07, 0.07), GROUND + rng.uniform(-0.05, 0.05)
+            x, y = centre + rng.uniform(-0.07, 0.07), GROUND[scene.count] + rng.uniform(-0.05, 0.05)
             rows.append((amplitude, direction, x, y, scale))
+            style.append(improvised)
             index.append(number)
     amplitude, direction, x, y, scale = torch.tensor(rows)[..., None].unbind(1)
-    return _Cast(index, torch.stack(phase), amplitude, direction, x, y, scale)
+    return _Cast(index, torch.stack(phase), amplitude, direction, x, y, scale, torch.tensor(style))
 
 
 def _poses(scenes: Sequence[PuppetScene], cast: _Cast) -> Tensor:
@@ -122,7 +127,12 @@ def _poses(scenes: Sequence[PuppetScene], cast: _Cast) -> Tensor:
         groups[scenes[number].motion, scenes[number].also].append(puppet)
     joints = torch.empty(len(fields(Pose)), *cast.phase.shape)
     for (motion, also), members in groups.items():
-        beat = Beat(cast.phase[members], cast.amplitude[members], cast.direction[members])
+        beat = Beat(
+            cast.phase[members],
+            cast.amplitude[members],
+            cast.direction[members],
+            cast.style[members],
+        )
         joints[:, members] = pose(motion, beat, also).stacked()
     return joints
 

@@ -13,17 +13,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from motion_ray.data.puppets.bodies import COLOURS, KINDS
-from motion_ray.data.puppets.motions import BASE_MOTIONS, LOWER_MOTIONS, MOTIONS, UPPER_MOTIONS
+from motion_ray.data.puppets.motions import (
+    BASE_MOTIONS,
+    IMPROVISED,
+    LOWER_MOTIONS,
+    MOTIONS,
+    UPPER_MOTIONS,
+)
 from motion_ray.data.puppets.places import PLACES
 from motion_ray.errors import DataError
 
 COUNTS = (1, 2)
 SPEEDS = {"": 1.0, "slowly": 0.55, "quickly": 1.6}  # motion cycles per clip
 
-PAIR_SHARE = 0.2  # scenes with two puppets
+PAIR_SHARE = 0.12  # scenes with two puppets
 SLOW_SHARE = QUICK_SHARE = 0.1
-COMPOSITION_SHARE = 0.25  # upper-body motions that are combined with a lower-body one
-SEED_BITS = 30
+COMPOSITION_SHARE = 0.2  # upper-body motions that are combined with a lower-body one
+IMPROVISED_SHARE = 0.25  # of pretraining scenes; the rest have a base motion
+SEED_BITS = 28
+# Scenes of a split have seeds of their own, and a split its own combinations of kind, colour and
+# place: out of 180, 18 are kept for validation and 18 for the test.
+SPLITS = ("train", "validation", "test")
+KEPT_ONE_IN = 10
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,17 @@ def _known(field: str, value: object, options: Sequence[object]) -> None:
         )
 
 
+def split_of(kind: str, colour: str, place: str) -> str:
+    """The split that a combination of attributes belongs to, one of :data:`SPLITS`.
+
+    Every kind, colour and place occurs in every split; only their combination is new.
+    """
+    number = (
+        2 * KINDS.index(kind) + tuple(COLOURS).index(colour) + 3 * tuple(PLACES).index(place)
+    ) % KEPT_ONE_IN
+    return {0: "validation", 5: "test"}.get(number, "train")
+
+
 def sample_scene(
     rng: random.Random,
     motions: Sequence[str] = BASE_MOTIONS,
@@ -85,6 +107,7 @@ def sample_scene(
     count: int | None = None,
     speed: str | None = None,
     compose: bool = True,
+    split: str = "train",
 ) -> PuppetScene:
     """Draw a scene.
 
@@ -97,10 +120,13 @@ def sample_scene(
         count: a fixed number of puppets.
         speed: a fixed speed; ``""`` is neither slow nor quick.
         compose: whether an upper-body motion may get the legs of a lower-body motion.
+        split: one of :data:`SPLITS`. Its combinations of kind, colour and place and its seeds occur
+            in no other split; what is fixed above wins over what a split would choose.
 
     Raises:
         DataError: a word that the world does not have, or no motion to choose from.
     """
+    _known("split", split, SPLITS)
     if not motions:
         raise DataError(
             "motions", "name at least one motion to draw scenes of", 'for example ["waving"]'
@@ -108,13 +134,39 @@ def sample_scene(
     motion = rng.choice(motions)
     if count is None:
         count = rng.choices(COUNTS, (1 - PAIR_SHARE, PAIR_SHARE))[0]
-    kind = kind or rng.choice(KINDS)
-    colour = colour or rng.choice(tuple(COLOURS))
-    place = place or rng.choice(tuple(PLACES))
+    kind, colour, place = _looks(rng, kind, colour, place, split)
     if speed is None:
         speed = rng.choices(tuple(SPEEDS), (1 - SLOW_SHARE - QUICK_SHARE, SLOW_SHARE, QUICK_SHARE))[
             0
         ]
     combined = compose and motion in UPPER_MOTIONS and rng.random() < COMPOSITION_SHARE
     also = rng.choice(LOWER_MOTIONS) if combined else None
-    return PuppetScene(kind, colour, place, motion, count, speed, also, rng.getrandbits(SEED_BITS))
+    seed = SPLITS.index(split) << SEED_BITS | rng.getrandbits(SEED_BITS)
+    return PuppetScene(kind, colour, place, motion, count, speed, also, seed)
+
+
+def pretraining_scene(rng: random.Random, split: str = "train") -> PuppetScene:
+    """Draw a scene that the base model may see: a base motion, or an improvised gesture."""
+    improvised = rng.random() < IMPROVISED_SHARE
+    return sample_scene(rng, (IMPROVISED,) if improvised else BASE_MOTIONS, split=split)
+
+
+def _looks(
+    rng: random.Random, kind: str | None, colour: str | None, place: str | None, split: str
+) -> tuple[str, str, str]:
+    """Kind, colour and place of a split, by lot among those that fit what is fixed."""
+    fitting = [
+        (k, c, p)
+        for k in ([kind] if kind else KINDS)
+        for c in ([colour] if colour else COLOURS)
+        for p in ([place] if place else PLACES)
+    ]
+    for name, value, options in (
+        ("kind", kind, KINDS),
+        ("colour", colour, tuple(COLOURS)),
+        ("place", place, tuple(PLACES)),
+    ):
+        if value is not None:
+            _known(name, value, options)
+    own = [looks for looks in fitting if split_of(*looks) == split]
+    return rng.choice(own or fitting)
