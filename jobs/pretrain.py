@@ -26,12 +26,8 @@ from motion_ray.evaluation.clip_card import ClipReport, write_card
 from motion_ray.evaluation.clip_data import draw_frames, draw_scenes, known_words, vae_round_trip
 from motion_ray.evaluation.clip_model import write_model_folder
 from motion_ray.evaluation.clip_scores import score_encoder
-from motion_ray.evaluation.train_clip import (
-    ClipTraining,
-    clip_settings,
-    train_clip,
-    trained_weights,
-)
+from motion_ray.evaluation.train_clip import ClipTraining, train_clip, trained_weights
+from motion_ray.pretraining.settings import change_settings
 
 DEFAULT_TEST_SCENES = 480
 
@@ -68,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def clip_stage(options: argparse.Namespace) -> None:
     """Train the image-text model, score it and write its folder."""
-    settings = clip_settings(options.set)
+    settings = change_settings(ClipTraining(), options.set)
     out: Path = options.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out}", "is there already", "name a new folder")

@@ -11,11 +11,10 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from open_clip.model import CLIP
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from motion_ray.customization.checkpoint import CheckpointFolder
-from motion_ray.errors import CheckpointError, ConfigError, RunFolderError
+from motion_ray.errors import CheckpointError
 from motion_ray.evaluation.clip_data import (
     RoundTrip,
     blurred,
@@ -33,9 +32,17 @@ from motion_ray.evaluation.clip_data import (
     true_pairs,
 )
 from motion_ray.evaluation.clip_model import MEAN, STD, build_tokenizer, model_config
-from motion_ray.files import atomic_directory, write_text_atomic
-from motion_ray.manifest import canonical_json
+from motion_ray.files import atomic_directory
 from motion_ray.precision import compute_context
+from motion_ray.pretraining.loop import (
+    TrainingProgress,
+    claim_work_folder,
+    final_state,
+    load_module_state,
+    module_state,
+    train,
+    with_prefix,
+)
 from motion_ray.tensors import read_tensors, write_tensors
 
 HIGHEST_SCALE = math.log(100)  # of the learned inverse temperature, as in CLIP
@@ -72,53 +79,7 @@ class ClipTraining:
     checkpoint_every: int = 100
     seed: int = 0
 
-
-def clip_settings(assignments: Sequence[str]) -> ClipTraining:
-    """Settings with ``name=value`` changes, as of a command line.
-
-    Raises:
-        ConfigError: there is no such setting, or the value is of another type or not positive.
-    """
-    settings = ClipTraining()
-    known = {field.name: type(getattr(settings, field.name)) for field in fields(settings)}
-    for assignment in assignments:
-        name, _, text = assignment.partition("=")
-        if name not in known:
-            raise ConfigError(
-                f"--set {name}", "there is no such setting", f"known: {', '.join(known)}"
-            )
-        try:
-            value = known[name](text)
-        except ValueError:
-            rule = f"is {known[name].__name__}, got {text!r}"
-            raise ConfigError(
-                f"--set {name}", rule, f"for example {name}={getattr(settings, name)}"
-            ) from None
-        if value < 0 or (value == 0 and name not in ("seed", "latent_noise", "weight_decay")):
-            raise ConfigError(
-                f"--set {name}", "is positive", f"for example {name}={getattr(settings, name)}"
-            )
-        settings = replace(settings, **{name: value})
-    return settings
-
-
-@dataclass(frozen=True)
-class TrainingProgress:
-    """Where a training is.
-
-    Attributes:
-        stage: what is being done.
-        done: of ``total``.
-        total: in the stage's own units.
-        cpu_seconds: processor time so far, with that of killed runs up to their checkpoints.
-        loss: of the last step, if training.
-    """
-
-    stage: str
-    done: int
-    total: int
-    cpu_seconds: float
-    loss: float | None = None
+    MAY_BE_ZERO: ClassVar[frozenset[str]] = frozenset({"seed", "latent_noise", "weight_decay"})
 
 
 @dataclass(frozen=True)
@@ -162,12 +123,18 @@ def train_clip(
         RunFolderError: the folder belongs to a run with other settings.
         CheckpointError: the disk is full, or no checkpoint is usable.
     """
-    _claim(work, {**asdict(settings), "vae": round_trip_name})
+    claim_work_folder(work, {**asdict(settings), "vae": round_trip_name})
     scenes = draw_scenes(settings.scenes, f"clip train {settings.seed}")
     if not (work / "frames").exists():
         yield from _prepare(settings, scenes, work / "frames", round_trip)
     data = _read_frames(work / "frames", settings)
-    yield from _Trainer(settings, scenes, data, CheckpointFolder(work / "checkpoints")).run()
+    yield from train(
+        _Trainer(settings, scenes, data),
+        settings.steps,
+        CheckpointFolder(work / "checkpoints"),
+        settings.checkpoint_every,
+        data.cpu_seconds,
+    )
 
 
 def trained_weights(settings: ClipTraining, work: Path) -> dict[str, Tensor]:
@@ -176,21 +143,8 @@ def trained_weights(settings: ClipTraining, work: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the training has not finished.
     """
-    checkpoint = CheckpointFolder(work / "checkpoints").at(settings.steps)
-    state = read_tensors(checkpoint.directory / "state.safetensors", CheckpointError)
-    return {
-        name.removeprefix("model."): v for name, v in state.items() if name.startswith("model.")
-    }
-
-
-def _claim(work: Path, identity: dict[str, Any]) -> None:
-    """Mark the folder as this run's; refuse another's."""
-    mark, text = work / "settings.json", canonical_json(identity)
-    if mark.is_file() and mark.read_text() != text:
-        raise RunFolderError(
-            str(work), "belongs to a run with other settings", "name another --work folder"
-        )
-    write_text_atomic(mark, text, RunFolderError)
+    state = final_state(CheckpointFolder(work / "checkpoints"), settings.steps)
+    return with_prefix(state, "model")
 
 
 def _prepare(
@@ -232,20 +186,8 @@ def _read_frames(folder: Path, settings: ClipTraining) -> _Frames:
 class _Trainer:
     """The loop of :func:`train_clip`."""
 
-    def __init__(
-        self,
-        settings: ClipTraining,
-        scenes: Sequence[Any],
-        data: _Frames,
-        checkpoints: CheckpointFolder,
-    ) -> None:
-        self.settings, self.scenes, self.data, self.checkpoints = (
-            settings,
-            scenes,
-            data,
-            checkpoints,
-        )
-        self.cpu_seconds = data.cpu_seconds
+    def __init__(self, settings: ClipTraining, scenes: Sequence[Any], data: _Frames) -> None:
+        self.settings, self.scenes, self.data = settings, scenes, data
         self.tokenizer = build_tokenizer()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(
@@ -263,24 +205,9 @@ class _Trainer:
             weight_decay=settings.weight_decay,
         )
 
-    def run(self) -> Iterator[TrainingProgress]:
-        """Train to the last step, resuming from the newest checkpoint."""
-        started = time.process_time()
-        found = self.checkpoints.latest()
-        step = 0 if found is None else found.step
-        if found is not None:
-            self._restore(found.directory)
+    def step(self, step: int) -> float:
+        """One update."""
         self.model.train()
-        yield TrainingProgress("training", step, self.settings.steps, self.cpu_seconds)
-        while step < self.settings.steps:
-            loss = self._step(step)
-            step += 1
-            seconds = self.cpu_seconds + _since(started)
-            if step % self.settings.checkpoint_every == 0 or step == self.settings.steps:
-                self.checkpoints.save(step, partial(self._write, cpu_seconds=seconds))
-            yield TrainingProgress("training", step, self.settings.steps, seconds, loss)
-
-    def _step(self, step: int) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(step)
         images, tokens, true = self._batch(step)
@@ -319,30 +246,13 @@ class _Trainer:
         ids = torch.tensor([each.ids for each in encoded])
         return _augmented(frames, generator), ids, true_pairs(scenes, said)
 
-    def _write(self, folder: Path, cpu_seconds: float) -> None:
-        state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
-        state["cpu_seconds"] = torch.tensor(cpu_seconds)
-        write_tensors(folder / "state.safetensors", state)
+    def state(self) -> dict[str, Tensor]:
+        """Weights and moments."""
+        return module_state({"model": self.model}, self.optimizer)
 
-    def _restore(self, folder: Path) -> None:
-        state = read_tensors(folder / "state.safetensors", CheckpointError)
-        self.model.load_state_dict(
-            {
-                name.removeprefix("model."): v
-                for name, v in state.items()
-                if name.startswith("model.")
-            }
-        )
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in state.items():
-            if name.startswith("optimizer."):
-                _, index, moment = name.split(".")
-                moments.setdefault(int(index), {})[moment] = value
-        self.cpu_seconds = float(state["cpu_seconds"])
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Weights and moments."""
+        load_module_state({"model": self.model}, self.optimizer, state)
 
 
 def _augmented(frames: Tensor, generator: torch.Generator) -> Tensor:

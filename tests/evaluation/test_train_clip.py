@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from motion_ray.data.puppets.captions import motion_words
 from motion_ray.data.puppets.world import PuppetScene
-from motion_ray.errors import CheckpointError, ConfigError, RunFolderError
+from motion_ray.errors import CheckpointError, RunFolderError
 from motion_ray.evaluation.clip_data import (
     STRANGE,
     Description,
@@ -30,7 +30,6 @@ from motion_ray.evaluation.clip_data import (
 from motion_ray.evaluation.clip_model import CONTEXT, build_tokenizer
 from motion_ray.evaluation.train_clip import (
     ClipTraining,
-    clip_settings,
     contrastive_loss,
     train_clip,
     trained_weights,
@@ -197,22 +196,3 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     run(TINY, tmp_path, stop_at=1)
     with pytest.raises(RunFolderError, match="other settings"):
         run(replace(TINY, seed=1), tmp_path)
-
-
-def test_settings_are_changed_by_name() -> None:
-    changed = clip_settings(["steps=10", "lr=1e-3"])
-    assert (changed.steps, changed.lr, changed.batch) == (10, 1e-3, ClipTraining().batch)
-
-
-@pytest.mark.parametrize(
-    ("assignment", "message"),
-    [
-        ("stepz=1", "no such setting"),
-        ("steps=many", "is int"),
-        ("steps=0", "positive"),
-        ("steps", "is int"),
-    ],
-)
-def test_wrong_settings_are_refused(assignment: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        clip_settings([assignment])

@@ -1,0 +1,1 @@
+"""How the models that this project ships were made: resumable training from nothing."""

@@ -1,0 +1,159 @@
+"""The loop under every training of a shipped model: steps, checkpoints, exact resume.
+
+What is trained is a :class:`Trainable`; where a step's randomness comes from is its business, and
+it derives everything from the number of the step, so that a killed run that goes on from its last
+checkpoint ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from motion_ray.customization.checkpoint import CheckpointFolder
+from motion_ray.errors import CheckpointError, RunFolderError
+from motion_ray.files import write_text_atomic
+from motion_ray.manifest import canonical_json
+from motion_ray.tensors import read_tensors, write_tensors
+
+STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """Where a training is.
+
+    Attributes:
+        stage: what is being done.
+        done: of ``total``.
+        total: in the stage's own units.
+        cpu_seconds: processor time so far, with that of killed runs up to their checkpoints.
+        loss: of the last step, if training.
+    """
+
+    stage: str
+    done: int
+    total: int
+    cpu_seconds: float
+    loss: float | None = None
+
+
+class Trainable(Protocol):
+    """What :func:`train` trains: modules with an optimizer, or more than one of each."""
+
+    def step(self, step: int) -> float:
+        """Do update number ``step`` (from 0); returns its loss."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that later steps depend on."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what :meth:`state` gave."""
+        ...
+
+
+def train(
+    trainable: Trainable,
+    steps: int,
+    checkpoints: CheckpointFolder,
+    checkpoint_every: int,
+    cpu_seconds: float = 0.0,
+) -> Iterator[TrainingProgress]:
+    """Train to the last step, resuming from the newest checkpoint.
+
+    Args:
+        trainable: what trains.
+        steps: updates in all.
+        checkpoints: where they are kept; the last step is always among them.
+        checkpoint_every: steps.
+        cpu_seconds: processor time that went into this training's data.
+
+    Raises:
+        CheckpointError: the disk is full, or no checkpoint is usable.
+    """
+    started = time.process_time()
+    found = checkpoints.latest()
+    step = 0
+    if found is not None:
+        step = found.step
+        state = read_tensors(found.directory / STATE, CheckpointError)
+        cpu_seconds = float(state.pop("cpu_seconds"))
+        trainable.load_state(state)
+    yield TrainingProgress("training", step, steps, cpu_seconds)
+    while step < steps:
+        loss = trainable.step(step)
+        step += 1
+        seconds = cpu_seconds + time.process_time() - started
+        if step % checkpoint_every == 0 or step == steps:
+            state = {**trainable.state(), "cpu_seconds": torch.tensor(seconds)}
+
+            def write(folder: Path, state: dict[str, Tensor] = state) -> None:
+                write_tensors(folder / STATE, state)
+
+            checkpoints.save(step, write)
+        yield TrainingProgress("training", step, steps, seconds, loss)
+
+
+def module_state(
+    modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Weights and moments in one mapping: ``<module>.<name>``, ``optimizer.<index>.<name>``."""
+    state = {
+        f"{prefix}.{name}": value
+        for prefix, module in modules.items()
+        for name, value in module.state_dict().items()
+    }
+    for index, moments in optimizer.state_dict()["state"].items():
+        state |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    return state
+
+
+def load_module_state(
+    modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]
+) -> None:
+    """Undo :func:`module_state`; every module must find all its weights."""
+    for prefix, module in modules.items():
+        module.load_state_dict(with_prefix(state, prefix))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in with_prefix(state, "optimizer").items():
+        index, moment = name.split(".")
+        moments.setdefault(int(index), {})[moment] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def with_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """What stands under a prefix, without it."""
+    start = prefix + "."
+    return {name.removeprefix(start): v for name, v in state.items() if name.startswith(start)}
+
+
+def final_state(checkpoints: CheckpointFolder, steps: int) -> dict[str, Tensor]:
+    """The state of a finished training.
+
+    Raises:
+        CheckpointError: it has not finished.
+    """
+    return read_tensors(checkpoints.at(steps).directory / STATE, CheckpointError)
+
+
+def claim_work_folder(work: Path, identity: Mapping[str, Any]) -> None:
+    """Mark a folder as this training's.
+
+    Raises:
+        RunFolderError: it belongs to a training with another identity.
+    """
+    mark, text = work / "settings.json", canonical_json(dict(identity))
+    if mark.is_file() and mark.read_text() != text:
+        raise RunFolderError(
+            str(work), "belongs to a run with other settings", "name another --work folder"
+        )
+    write_text_atomic(mark, text, RunFolderError)
