@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,6 +17,8 @@ from typing import Any
 from motion_ray.config import CustomizationConfig
 from motion_ray.errors import RunFolderError
 from motion_ray.files import write_text_atomic
+from motion_ray.locks import only_process
+from motion_ray.metrics import MetricsLog
 from motion_ray.types import RunFinished, StepDone, Validated
 
 
@@ -80,16 +81,7 @@ class RunFolder:
         """
         self.check(config)
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as lock:
-            try:
-                # The kernel drops the lock with the process, so a killed run leaves none behind.
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunFolderError(
-                    self.root,
-                    "another process is running in this folder",
-                    "wait for it, or choose another --out",
-                ) from None
+        with only_process(self.root, "--out"):
             if not self._run.exists():
                 content = {"identity": config.identity(), "config": config.model_dump(mode="json")}
                 write_text_atomic(self._run, json.dumps(content, indent=2))
@@ -98,25 +90,15 @@ class RunFolder:
     def log(self, event: StepDone | Validated) -> None:
         """Append one line to ``metrics.jsonl``."""
         kind = "step" if isinstance(event, StepDone) else "validation"
-        with self.metrics.open("a") as stream:
-            stream.write(json.dumps({"event": kind, **asdict(event)}) + "\n")
+        MetricsLog(self.metrics).append({"event": kind, **asdict(event)})
 
     def rewind(self, step: int) -> None:
         """Drop metrics after ``step``: a resumed run writes them again, without gap or repeat."""
-        lines = [line for line in self.read_metrics() if line["step"] <= step]
-        write_text_atomic(self.metrics, "".join(json.dumps(line) + "\n" for line in lines))
+        MetricsLog(self.metrics).rewind(step)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All complete lines of ``metrics.jsonl``; a last line cut by a kill is left out."""
-        if not self.metrics.exists():
-            return []
-        lines = []
-        for line in self.metrics.read_text().splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return lines
+        return MetricsLog(self.metrics).read()
 
     def finished(self) -> RunFinished | None:
         """The result of a run that is already over."""
