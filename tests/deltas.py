@@ -37,3 +37,16 @@ def changed(
         for name, parameter in backbone.denoiser.named_parameters()
         if backbone.group_of(name) is ParameterGroup.TEMPORAL_ATTENTION
     }
+
+
+def low_rank(backbone: UNet3DBackbone, seed: int = 1, rank: int = 2) -> dict[str, Tensor]:
+    """Factors for the first convolution and the temporal attention's matrices."""
+    generator = torch.Generator().manual_seed(seed)
+    found: dict[str, Tensor] = {}
+    for name, parameter in backbone.denoiser.named_parameters():
+        temporal = backbone.group_of(name) is ParameterGroup.TEMPORAL_ATTENTION
+        if parameter.dim() > 1 and (temporal or name == "conv_in.weight"):
+            rows, columns = len(parameter), parameter[0].numel()
+            found[f"{name}.lora_a"] = torch.randn(rank, columns, generator=generator)
+            found[f"{name}.lora_b"] = torch.randn(rows, rank, generator=generator)
+    return found

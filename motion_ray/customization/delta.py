@@ -4,8 +4,8 @@ On disk a delta is a directory: ``header.json``, ``tensors.safetensors`` and, wr
 manifest with the sha256 and size of both. Applying it swaps the storage of parameters; nothing is
 added or subtracted, so the base comes back bit for bit however often that happens.
 
-Shape legend: a tensor has the shape of the denoiser parameter of the same name; ``token_embedding``
-is ``[d]``, d the text width.
+Shape legend: a tensor has the shape of the denoiser parameter of the same name (a low-rank delta:
+:mod:`motion_ray.customization.low_rank`); ``token_embedding`` is ``[d]``, d the text width.
 """
 
 from __future__ import annotations
@@ -17,12 +17,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
+from motion_ray.customization.low_rank import factored, merged
+from motion_ray.customization.swap import (
+    DeltaTarget,
+    TokenRow,
+    alone_on,
+    exchanged,
+    fitted,
+    is_finite,
+    row_misfit,
+)
 from motion_ray.errors import DeltaError
 from motion_ray.files import atomic_directory, verify_manifest, write_new_file
 from motion_ray.manifest import canonical_json, read_limited, reading
@@ -36,26 +46,9 @@ TOKEN_EMBEDDING = "token_embedding"
 
 ACCEPTED = (torch.float16, torch.bfloat16, torch.float32)
 LARGEST_HEADER = 16 * 2**20  # bytes
-APPLIED = "_applied_delta"  # attribute of a denoiser while a delta is applied to it
 IDENTITY = frozenset(
     {"format", "base_fingerprint", "recipe", "name", "token", "template", "step", "parametrization"}
 )
-
-
-class DeltaTarget(Protocol):
-    """What a delta needs from a backbone (:class:`motion_ray.backbones.base.Backbone` has it).
-
-    Attributes:
-        denoiser: the network whose parameters are replaced.
-        fingerprint: sha256 over the base model's weights and configs.
-    """
-
-    denoiser: nn.Module
-    fingerprint: str
-
-    def set_token_embedding(self, token: str, row: Tensor) -> Tensor:
-        """Put ``row [d]`` in place of the embedding of ``token``; returns a copy of the old row."""
-        ...
 
 
 class DeltaHeader(BaseModel):
@@ -75,7 +68,9 @@ class DeltaHeader(BaseModel):
     token: str = Field(min_length=1, description="V*, e.g. pll")
     template: str = Field(description="caption with the slot <token>")
     step: int = Field(ge=0, description="optimizer steps behind these weights")
-    parametrization: Literal["full"] = "full"
+    parametrization: Literal["full", "lora"] = Field(
+        "full", description="whole values, or low-rank factors of their change"
+    )
     config: dict[str, JsonValue] = {}
     metrics: dict[str, JsonValue] = {}
     sources: dict[str, str] = Field({}, description="training file -> sha256")
@@ -200,82 +195,67 @@ class MotionDelta:
                 shape; a value too large for the base's type; a delta is applied here already.
             BaseModelError: the base's tokenizer does not know the token (trained tokens only).
         """
-        if self.header.base_fingerprint != backbone.fingerprint:
-            made_for = f"{self.header.base_fingerprint[:8]}.. ({self.header.base})"
-            rule = f"made for base {made_for}, this is {backbone.fingerprint[:8]}.."
-            raise DeltaError(self._where, rule, "load that base, or customize again on this one")
-        with self._alone_on(backbone.denoiser):
-            parameters = dict(backbone.denoiser.named_parameters())
-            values = self._fitted(parameters)
-            originals = {name: parameters[name].data for name in values}
-            row = None
-            try:
-                for name, value in values.items():
-                    parameters[name].data = value
-                if TOKEN_EMBEDDING in self.tensors:
-                    row = self._put_token(backbone, self.tensors[TOKEN_EMBEDDING])
-                    # torch would spread a row of length 1 over the whole width
-                    if row.shape != self.tensors[TOKEN_EMBEDDING].shape:
-                        raise self._misfit(f"the base model's rows have {list(row.shape)}")
+        self.check_base(backbone.fingerprint)
+        label = f"{self.header.name!r} (step {self.header.step})"
+        with alone_on(backbone.denoiser, self._where, label):
+            base = {name: each.data for name, each in backbone.denoiser.named_parameters()}
+            with exchanged(backbone, self.values(base), self.rows, self._where):
                 yield
-            finally:
-                for name, original in originals.items():
-                    parameters[name].data = original
-                if row is not None:
-                    backbone.set_token_embedding(self.header.token, row)
 
-    def _put_token(self, backbone: DeltaTarget, row: Tensor) -> Tensor:
-        try:
-            return backbone.set_token_embedding(self.header.token, row)
-        except RuntimeError as fault:
-            raise self._misfit("the base model's rows have another length") from fault
+    def check_base(self, fingerprint: str) -> None:
+        """Refuse a base model that this delta was not made for.
 
-    def _misfit(self, expected: str) -> DeltaError:
-        shape = list(self.tensors[TOKEN_EMBEDDING].shape)
-        rule = f"tensor {TOKEN_EMBEDDING} has shape {shape}, {expected}"
-        return DeltaError(self._where, rule, "customize again on this base")
+        Raises:
+            DeltaError: the fingerprints differ.
+        """
+        if self.header.base_fingerprint != fingerprint:
+            made_for = f"{self.header.base_fingerprint[:8]}.. ({self.header.base})"
+            rule = f"made for base {made_for}, this is {fingerprint[:8]}.."
+            raise DeltaError(self._where, rule, "load that base, or customize again on this one")
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the denoiser's parameters that this delta replaces, sorted.
+
+        Raises:
+            DeltaError: a low-rank delta lacks a factor.
+        """
+        names = self.tensors.keys() - {TOKEN_EMBEDDING}
+        if self.header.parametrization == "lora":
+            return factored(names, self._where)
+        return sorted(names)
+
+    def values(self, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """New value of every parameter, whole, in the base's type and on its device.
+
+        Args:
+            base: parameter name to the base model's own value.
+
+        Raises:
+            DeltaError: as :meth:`applied`.
+        """
+        tensors = {name: each for name, each in self.tensors.items() if name != TOKEN_EMBEDDING}
+        if self.header.parametrization == "lora":
+            tensors = merged(tensors, base, self._where)
+        return fitted(tensors, base, self._where)
+
+    @property
+    def rows(self) -> tuple[TokenRow, ...]:
+        """The row of the trained token; nothing if the token is fixed.
+
+        Raises:
+            DeltaError: it is not one row.
+        """
+        if TOKEN_EMBEDDING not in self.tensors:
+            return ()
+        row = self.tensors[TOKEN_EMBEDDING]
+        if row.dim() != 1:
+            raise row_misfit(row, "it is one row of the text encoder, [d]", self._where)
+        return (TokenRow(self.header.token, row),)
 
     @property
     def _where(self) -> str:
         return f"delta {self.header.name!r}"
-
-    @contextlib.contextmanager
-    def _alone_on(self, denoiser: nn.Module) -> Iterator[None]:
-        mine = [f"{self.header.name!r} (step {self.header.step})"]
-        # setdefault tests and sets in one step, between threads as well. The mark is kept where the
-        # state is, on the denoiser, and compared as an object: one delta applied twice is refused
-        # too.
-        present = vars(denoiser).setdefault(APPLIED, mine)
-        if present is not mine:
-            rule = f"the delta {present[0]} is applied to this backbone already"
-            raise DeltaError(self._where, rule, "leave its `with ... applied(...)` block first")
-        try:
-            yield
-        finally:
-            del vars(denoiser)[APPLIED]
-
-    def _fitted(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-        """Every tensor in its parameter's type and on its device, all checked before the swap."""
-        fitted: dict[str, Tensor] = {}
-        for name, tensor in self.tensors.items():
-            if name == TOKEN_EMBEDDING:
-                if tensor.dim() != 1:
-                    raise self._misfit("it is one row of the text encoder, [d]")
-                continue
-            if name not in parameters:
-                rule = f"tensor {name} is extra: the base model has no such parameter"
-                raise DeltaError(self._where, rule, "customize again on this base")
-            parameter = parameters[name]
-            if tensor.shape != parameter.shape:
-                rule = f"tensor {name} has shape {list(tensor.shape)}"
-                expected = f"the base model's parameter has {list(parameter.shape)}"
-                raise DeltaError(self._where, f"{rule}, {expected}", "customize again on this base")
-            value = tensor.to(parameter.device, parameter.dtype)
-            if value.dtype != tensor.dtype and not _finite(value):
-                rule = f"tensor {name} does not fit into {value.dtype}".replace("torch.", "")
-                raise DeltaError(self._where, rule, "load the base model in bfloat16 or float32")
-            fitted[name] = value
-        return fitted
 
 
 def _content_id(header: DeltaHeader, digest: str) -> str:
@@ -329,14 +309,6 @@ def _read_header(path: Path) -> tuple[DeltaHeader, object]:
 
 def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     for name, tensor in tensors.items():
-        if not _finite(tensor):
+        if not is_finite(tensor):
             fix = "train again with a smaller learning rate"
             raise DeltaError(where, f"tensor {name} holds NaN or infinite values", fix)
-
-
-def _finite(tensor: Tensor) -> bool:
-    """Whether all values are finite; isfinite would need a second tensor of that size."""
-    if tensor.numel() == 0:
-        return True
-    low, high = torch.aminmax(tensor.detach())
-    return bool(torch.isfinite(low) and torch.isfinite(high))

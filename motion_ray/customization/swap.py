@@ -1,0 +1,190 @@
+"""Exchange of a loaded base model's values for others, and back, bit for bit.
+
+Parameters get other storage and, at the end, their own again; nothing is added or subtracted, so
+there is no drift however often it happens. ``MotionDelta.applied`` is this for one delta; serving
+uses it for values that are prepared ahead.
+
+Shapes: a value has the shape of the denoiser parameter of the same name; a row is ``[d]``, d the
+text width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from motion_ray.errors import DeltaError
+
+APPLIED = "_applied_delta"  # attribute of a denoiser while values are exchanged in it
+
+
+class DeltaTarget(Protocol):
+    """What a delta needs from a backbone (:class:`motion_ray.backbones.base.Backbone` has it).
+
+    Attributes:
+        denoiser: the network whose parameters are replaced.
+        fingerprint: sha256 over the base model's weights and configs.
+    """
+
+    denoiser: nn.Module
+    fingerprint: str
+
+    def set_token_embedding(self, token: str, row: Tensor) -> Tensor:
+        """Put ``row [d]`` in place of the embedding of ``token``; returns a copy of the old row."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TokenRow:
+    """The embedding that a motion trained for its token.
+
+    Attributes:
+        token: V*.
+        row: ``[d]``.
+        weight: 1 is the row itself, 0 the base model's.
+    """
+
+    token: str
+    row: Tensor
+    weight: float = 1.0
+
+
+@contextlib.contextmanager
+def alone_on(denoiser: nn.Module, where: str, label: str) -> Iterator[None]:
+    """Let one exchange at a time happen on a denoiser: two at once would be neither.
+
+    Args:
+        denoiser: the network.
+        where: who asks, for the message.
+        label: what is applied, told to whoever asks meanwhile.
+
+    Raises:
+        DeltaError: something is applied here already.
+    """
+    mine = [label]
+    # setdefault tests and sets in one step, between threads as well. The mark is kept where the
+    # state is, on the denoiser, and compared as an object: one delta applied twice is refused too.
+    present = vars(denoiser).setdefault(APPLIED, mine)
+    if present is not mine:
+        rule = f"the delta {present[0]} is applied to this backbone already"
+        raise DeltaError(where, rule, "leave its `with ... applied(...)` block first")
+    try:
+        yield
+    finally:
+        del vars(denoiser)[APPLIED]
+
+
+@contextlib.contextmanager
+def exchanged(
+    backbone: DeltaTarget,
+    values: Mapping[str, Tensor],
+    rows: Sequence[TokenRow],
+    where: str,
+) -> Iterator[None]:
+    """The base model with other values inside; its own again on leaving. Call it :func:`alone_on`.
+
+    Args:
+        backbone: the base model.
+        values: from :func:`fitted`; the parameters use this storage.
+        rows: of trained tokens. Several rows of one token add up as values do: base + sum of
+            weight x (row - base).
+        where: whose values they are, for messages.
+
+    Raises:
+        DeltaError: a row has another length than the base model's.
+        BaseModelError: the base's tokenizer does not know a token.
+    """
+    parameters = dict(backbone.denoiser.named_parameters())
+    originals = {name: parameters[name].data for name in values}
+    base_rows: dict[str, Tensor] = {}
+    try:
+        for name, value in values.items():
+            parameters[name].data = value
+        for token in dict.fromkeys(row.token for row in rows):
+            _put(backbone, [row for row in rows if row.token == token], base_rows, where)
+        yield
+    finally:
+        for name, original in originals.items():
+            parameters[name].data = original
+        # Backwards: two spellings of a token may be one row of the table.
+        for token, row in reversed(base_rows.items()):
+            backbone.set_token_embedding(token, row)
+
+
+def fitted(
+    values: Mapping[str, Tensor], base: Mapping[str, Tensor], where: str
+) -> dict[str, Tensor]:
+    """Every value in its parameter's type and on its device, all checked; no copy where it fits.
+
+    Args:
+        values: parameter name to new value.
+        base: parameter name to the base model's value.
+        where: whose values they are, for messages.
+
+    Raises:
+        DeltaError: a name that the base does not have, another shape, or a value too large for the
+            base's type.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in values.items():
+        check_shape(name, tuple(tensor.shape), base, where)
+        value = tensor.to(base[name].device, base[name].dtype)
+        if value.dtype != tensor.dtype and not is_finite(value):
+            rule = f"tensor {name} does not fit into {value.dtype}".replace("torch.", "")
+            raise DeltaError(where, rule, "load the base model in bfloat16 or float32")
+        found[name] = value
+    return found
+
+
+def check_shape(name: str, shape: tuple[int, ...], base: Mapping[str, Tensor], where: str) -> None:
+    """Refuse a value that no parameter of the base model could take.
+
+    Raises:
+        DeltaError: there is no such parameter, or it has another shape.
+    """
+    if name not in base:
+        rule = f"tensor {name} is extra: the base model has no such parameter"
+        raise DeltaError(where, rule, "customize again on this base")
+    if shape != tuple(base[name].shape):
+        rule = f"tensor {name} has shape {list(shape)}"
+        expected = f"the base model's parameter has {list(base[name].shape)}"
+        raise DeltaError(where, f"{rule}, {expected}", "customize again on this base")
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all values are finite; isfinite would need a second tensor of that size."""
+    if tensor.numel() == 0:
+        return True
+    low, high = torch.aminmax(tensor.detach())
+    return bool(torch.isfinite(low) and torch.isfinite(high))
+
+
+def row_misfit(row: Tensor, expected: str, where: str) -> DeltaError:
+    """The error of a trained token's row that does not fit."""
+    rule = f"tensor token_embedding has shape {list(row.shape)}, {expected}"
+    return DeltaError(where, rule, "customize again on this base")
+
+
+def _put(
+    backbone: DeltaTarget, rows: Sequence[TokenRow], base_rows: dict[str, Tensor], where: str
+) -> None:
+    """Put the rows of one token in place, and note the base model's own first."""
+    token = rows[0].token
+    for row in rows:
+        try:
+            previous = backbone.set_token_embedding(token, row.row)
+        except RuntimeError as fault:
+            expected = "the base model's rows have another length"
+            raise row_misfit(row.row, expected, where) from fault
+        base = base_rows.setdefault(token, previous)
+        if base.shape != row.row.shape:  # torch would spread a row of length 1 over the whole width
+            raise row_misfit(row.row, f"the base model's rows have {list(base.shape)}", where)
+    if [row.weight for row in rows] != [1.0]:
+        base = base_rows[token].float()
+        moved = base + sum(row.weight * (row.row.to(base) - base) for row in rows)
+        backbone.set_token_embedding(token, moved)
