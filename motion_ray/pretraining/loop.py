@@ -7,6 +7,7 @@ checkpoint ends with the same bits.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from motion_ray.customization.checkpoint import CheckpointFolder
-from motion_ray.errors import CheckpointError, RunFolderError
+from motion_ray.errors import CheckpointError, NonFiniteLossError, RunFolderError
 from motion_ray.files import write_text_atomic
 from motion_ray.manifest import canonical_json
 from motion_ray.tensors import read_tensors, write_tensors
@@ -35,6 +36,7 @@ class TrainingProgress:
         total: in the stage's own units.
         cpu_seconds: processor time so far, with that of killed runs up to their checkpoints.
         loss: of the last step, if training.
+        seconds: on the clock so far, counted like ``cpu_seconds``.
     """
 
     stage: str
@@ -42,6 +44,7 @@ class TrainingProgress:
     total: int
     cpu_seconds: float
     loss: float | None = None
+    seconds: float = 0.0
 
 
 class Trainable(Protocol):
@@ -66,6 +69,8 @@ def train(
     checkpoints: CheckpointFolder,
     checkpoint_every: int,
     cpu_seconds: float = 0.0,
+    *,
+    saves: bool = True,
 ) -> Iterator[TrainingProgress]:
     """Train to the last step, resuming from the newest checkpoint.
 
@@ -75,31 +80,57 @@ def train(
         checkpoints: where they are kept; the last step is always among them.
         checkpoint_every: steps.
         cpu_seconds: processor time that went into this training's data.
+        saves: whether this process writes the checkpoints; of several that train one model
+            together, one does.
 
     Raises:
         CheckpointError: the disk is full, or no checkpoint is usable.
+        NonFiniteLossError: the loss became NaN or infinite.
     """
-    started = time.process_time()
+    step, seconds = 0, 0.0
     found = checkpoints.latest()
-    step = 0
     if found is not None:
         step = found.step
         state = read_tensors(found.directory / STATE, CheckpointError)
-        cpu_seconds = float(state.pop("cpu_seconds"))
+        cpu_seconds, seconds = float(state.pop("cpu_seconds")), float(state.pop("seconds"))
         trainable.load_state(state)
-    yield TrainingProgress("training", step, steps, cpu_seconds)
+    clock = _Clock(cpu_seconds, seconds)
+    yield TrainingProgress("training", step, steps, clock.cpu_seconds, None, clock.seconds)
     while step < steps:
         loss = trainable.step(step)
         step += 1
-        seconds = cpu_seconds + time.process_time() - started
-        if step % checkpoint_every == 0 or step == steps:
-            state = {**trainable.state(), "cpu_seconds": torch.tensor(seconds)}
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"step {step}", f"the loss is {loss}", "try a lower lr, for example half of it"
+            )
+        if saves and (step % checkpoint_every == 0 or step == steps):
+            times = {"cpu_seconds": clock.cpu_seconds, "seconds": clock.seconds}
+            state = {
+                **trainable.state(),
+                **{name: torch.tensor(value, dtype=torch.float64) for name, value in times.items()},
+            }
 
             def write(folder: Path, state: dict[str, Tensor] = state) -> None:
                 write_tensors(folder / STATE, state)
 
             checkpoints.save(step, write)
-        yield TrainingProgress("training", step, steps, seconds, loss)
+        yield TrainingProgress("training", step, steps, clock.cpu_seconds, loss, clock.seconds)
+
+
+class _Clock:
+    """Processor time and time on the clock, going on from what earlier processes spent."""
+
+    def __init__(self, cpu_seconds: float, seconds: float) -> None:
+        self._cpu = cpu_seconds - time.process_time()
+        self._wall = seconds - time.monotonic()
+
+    @property
+    def cpu_seconds(self) -> float:
+        return self._cpu + time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        return self._wall + time.monotonic()
 
 
 def module_state(
