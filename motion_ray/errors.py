@@ -7,6 +7,8 @@ with 2.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MotionRayError(Exception):
     """Base of all errors this library raises on purpose.
@@ -22,7 +24,7 @@ class MotionRayError(Exception):
         self.where, self.rule, self.fix = str(where), rule, fix
         super().__init__(f"{self.where}: {rule}" + (f"; {fix}" if fix else ""))
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         # Exceptions cross process borders in Ray; the default pickling would pass one argument.
         return type(self), (self.where, self.rule, self.fix)
 
@@ -49,6 +51,72 @@ class CheckpointError(MotionRayError):
 
 class StoreError(MotionRayError):
     """A delta store has no such motion, or refuses a name."""
+
+
+class UnknownMotionError(StoreError):
+    """No motion has this name or version."""
+
+
+class RequestError(MotionRayError):
+    """A field of a request to generate is wrong; ``where`` is the field."""
+
+
+class TokenError(RequestError):
+    """A prompt and the motions' tokens do not go together."""
+
+
+class TooLargeError(RequestError):
+    """A request asks for more than the server's limits allow."""
+
+
+class IncompatibleMotionError(RequestError):
+    """A motion was made for another base model than the one that is served."""
+
+
+class PoolError(MotionRayError):
+    """The pool cannot hold a motion."""
+
+
+class PoolBusyError(PoolError):
+    """The pool has no room for a motion until others are given back."""
+
+
+class OverloadedError(MotionRayError):
+    """Work is refused now and may be accepted later.
+
+    Args:
+        where: the queue or the counter that is full.
+        rule: its limit.
+        fix: what to do.
+        retry_after: seconds until asking again makes sense.
+    """
+
+    def __init__(self, where: object, rule: str, fix: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(where, rule, fix)
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return type(self), (self.where, self.rule, self.fix, self.retry_after)
+
+
+class QuotaError(OverloadedError):
+    """A key has used up what it may ask for."""
+
+
+class JobStoreError(MotionRayError):
+    """The job store cannot be used."""
+
+
+class JobNotFoundError(JobStoreError):
+    """There is no such job, or it belongs to somebody else."""
+
+
+class JobExpiredError(JobNotFoundError):
+    """The job and its video were there and have been removed after their time."""
+
+
+class IdempotencyError(JobStoreError):
+    """An idempotency key was used again for another request."""
 
 
 class RunFolderError(MotionRayError):

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import fsspec.core
@@ -18,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from motion_ray.customization.delta import MotionDelta
-from motion_ray.errors import DeltaError, StoreError
+from motion_ray.errors import DeltaError, StoreError, UnknownMotionError
 from motion_ray.manifest import canonical_json
 from motion_ray.shelves import LocalShelf, RemoteShelf, Shelf
 
@@ -121,24 +122,35 @@ class DeltaStore:
         """What the store knows about ``name`` (newest version) or ``name@version``.
 
         Raises:
-            StoreError: a malformed reference, no such name or version, or a damaged ref.
+            UnknownMotionError: no such name or version.
+            StoreError: a malformed reference, or a damaged ref.
         """
         name, version = _parse(reference)
         versions = self._shelf.versions(name)
         if not versions:
-            known = ", ".join(sorted({record.name for record in self.list()})) or "nothing yet"
-            raise StoreError(self.uri, f"has no motion {name!r}", f"it holds: {known}")
+            names = dict.fromkeys(known for known, _ in self.versions())
+            known = listed(names) or "nothing yet"
+            raise UnknownMotionError(self.uri, f"has no motion {name!r}", f"it holds: {known}")
         if version is not None and version not in versions:
             there = ", ".join(map(str, versions))
-            raise StoreError(self.uri, f"has no {reference}", f"versions of {name}: {there}")
+            raise UnknownMotionError(
+                self.uri, f"has no {reference}", f"versions of {name}: {there}"
+            )
         return self._read(name, version or versions[-1])
 
     def list(self) -> list[DeltaRecord]:
         """All versions of all names, sorted. A damaged ref is logged and left out."""
-        names = [name for name in self._shelf.names() if re.fullmatch(NAME, name)]
-        references = [(name, version) for name in names for version in self._shelf.versions(name)]
-        found = [self._read_or_log(name, version) for name, version in references]
+        found = [self._read_or_log(name, version) for name, version in self.versions()]
         return [record for record in found if record is not None]
+
+    def versions(self) -> list[tuple[str, int]]:
+        """Names and versions, sorted, without looking into any ref: far quicker than :meth:`list`.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        names = [name for name in self._shelf.names() if re.fullmatch(NAME, name)]
+        return [(name, version) for name in names for version in self._shelf.versions(name)]
 
     def _names(self, name: str, version: int, delta: MotionDelta) -> bool:
         record = self._read_or_log(name, version)
@@ -162,6 +174,13 @@ class DeltaStore:
         if not intact or (record.name, record.version) != (name, version):
             raise StoreError(where, "is damaged: its content changed", "publish the motion again")
         return record
+
+
+def listed(names: Iterable[str], at_most: int = 20) -> str:
+    """Names for a message: all of them, or the first ones and how many more there are."""
+    names = sorted(names)
+    rest = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return ", ".join(names[:at_most]) + rest
 
 
 def check_name(name: str) -> None:

@@ -17,7 +17,7 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 
 from motion_ray.customization.delta import MotionDelta
-from motion_ray.errors import DeltaError, MotionRayError, StoreError
+from motion_ray.errors import DeltaError, MotionRayError, StoreError, UnknownMotionError
 from motion_ray.store import DeltaStore, check_name
 from motion_ray.temporaries import is_temporary
 from tests.crash import numbered_delta
@@ -93,6 +93,23 @@ def test_an_unknown_name_or_version_lists_what_there_is(place):
         store.resolve("jump")
     with pytest.raises(StoreError, match="has no wave@3; versions of wave: 1"):
         store.load("wave@3")
+
+
+def test_the_message_of_a_large_store_stays_short(place):
+    store = DeltaStore(place)
+    for number in range(23):
+        store.publish(numbered_delta(1), f"m{number:02}")
+    with pytest.raises(UnknownMotionError, match=r"it holds: m00, .*, m19 and 3 more$"):
+        store.resolve("jump")
+
+
+def test_versions_are_listed_without_reading_refs(tmp_path):
+    store = DeltaStore(tmp_path)
+    for number in (7, 8):
+        store.publish(numbered_delta(number), "wave")
+    (tmp_path / "refs/wave/2.json").write_bytes(b"damaged")
+    assert store.versions() == [("wave", 1), ("wave", 2)]
+    assert [record.reference for record in store.list()] == ["wave@1"]
 
 
 def test_more_than_nine_versions_are_in_order(place):
