@@ -205,7 +205,7 @@ def load_backbone(
     halved = where.type == "cuda" and precision != "fp32"
     dtype = torch.bfloat16 if halved else torch.float32
     path = str(folder.path)
-    with _quiet_loading():
+    with quiet_loading():
         unet = UNet3DConditionModel.from_pretrained(
             path, subfolder="unet", use_safetensors=True, torch_dtype=dtype
         )
@@ -226,7 +226,7 @@ def load_backbone(
 
 
 @contextlib.contextmanager
-def _quiet_loading() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """No progress bars of the loaders inside ours."""
     from transformers.utils import logging as transformers_logging
 
