@@ -19,8 +19,8 @@ from torchvision.transforms.v2 import functional as pictures
 
 from motion_ray.backbones.base import Backbone
 from motion_ray.data.puppets.bodies import COLOURS, KINDS
-from motion_ray.data.puppets.captions import VAGUE_MOTIONS, motion_words, subject
-from motion_ray.data.puppets.motions import LOWER_MOTIONS, MOTIONS
+from motion_ray.data.puppets.captions import VAGUE_MOTIONS, motion_words, plural, subject
+from motion_ray.data.puppets.motions import MOTIONS, NAMED_MOTIONS
 from motion_ray.data.puppets.places import PLACES
 from motion_ray.data.puppets.render import FRAMES, render_batch
 from motion_ray.data.puppets.world import SPEEDS, PuppetScene, sample_scene
@@ -50,15 +50,18 @@ class Description:
 
 
 def describe(scene: PuppetScene, rng: random.Random) -> Description:
-    """A scene in words, some left out: ``"a robot"``, ``"a blue person waving at night"``."""
+    """A scene in words, some left out: ``"a robot"``, ``"a blue person waving at night"``.
+
+    A gesture without a name is never claimed, only called vague things that are true of any motion.
+    """
     colour = rng.random() < NAME_COLOUR
     place = rng.random() < NAME_PLACE
-    motion = rng.random() < NAME_MOTION
+    motion = motion_words(scene) if rng.random() < NAME_MOTION else None
     words = [subject(scene, colour=colour)]
-    if motion:
+    if motion is not None:
         if scene.count == 1 and rng.random() < USE_IS:
             words.append("is")
-        words.append(motion_words(scene))
+        words.append(motion)
         if scene.speed and rng.random() < NAME_SPEED:
             words.append(scene.speed)
     elif rng.random() < VAGUE_MOTION:
@@ -76,7 +79,7 @@ def describe(scene: PuppetScene, rng: random.Random) -> Description:
         scene.kind,
         scene.colour if colour else None,
         scene.place if place else None,
-        motion_words(scene) if motion else None,
+        motion,
     )
 
 
@@ -99,14 +102,16 @@ def _is_true(scene: PuppetScene, said: Description) -> bool:
 
 def known_words() -> list[str]:
     """Every word of the world's captions, in a fixed order."""
-    nouns = [*KINDS, *(f"{kind}s" for kind in KINDS), "people", "two", "a", "an", "is", "while"]
-    phrases = [*nouns, *COLOURS, *PLACES, *MOTIONS, *LOWER_MOTIONS, *SPEEDS, *VAGUE_MOTIONS]
+    nouns = [*KINDS, *map(plural, KINDS), "two", "a", "an", "is", "while"]
+    phrases = [*nouns, *COLOURS, *PLACES, *NAMED_MOTIONS, *SPEEDS, *VAGUE_MOTIONS]
     words = " ".join([*phrases, "doing the motion dance and with of to in on at"]).split()
     return list(dict.fromkeys(words))
 
 
 def draw_scenes(count: int, stream: str) -> list[PuppetScene]:
-    """Scenes of all motions, held-out ones too: a learned motion must not look strange to CLIP."""
+    """Scenes of all motions, held-out and improvised ones too: nothing a customized model may draw
+    must look strange to CLIP.
+    """
     rng = random.Random(stream)
     return [sample_scene(rng, tuple(MOTIONS)) for _ in range(count)]
 

@@ -1,7 +1,9 @@
-"""The kinds of puppets: a pose becomes capsules (thick lines with round ends) to draw in order.
+"""The kinds of puppets: a pose becomes capsules to draw in order.
 
-Shapes: p puppets of one kind, f frames, k capsules. Units: half the picture's side; x to the right,
-y up.
+Four kinds are built like people: two legs, a trunk, a head and two arms that end in hands. The crab
+is not, and what a motion of people means for it has to be interpreted. Shapes: p puppets of one
+kind, f frames. Units: half the picture's side; x to the right, y up; proportions in units of a
+puppet's size.
 """
 
 from __future__ import annotations
@@ -12,10 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from motion_ray.data.puppets.motions import Pose
-
-Rgb = tuple[float, float, float]
-Point = tuple[Tensor, Tensor]  # x and y, [p, f] each
+from motion_ray.data.puppets.pose import Pose
+from motion_ray.data.puppets.sketch import Capsules, Point, Rgb, Sketch
 
 COLOURS: dict[str, Rgb] = {
     "red": (0.86, 0.16, 0.16),
@@ -33,96 +33,32 @@ ARM_SHADE, LEG_SHADE = 0.72, 0.86
 UPPER_ARM = FOREARM = 0.28
 THIGH = SHIN = 0.23
 TRUNK, NECK = 0.42, 0.2
-HIP_OFFSET, PELVIS_DROP, SHOULDER_DROP = 0.09, 0.12, 0.06
-DOT = 1e-3  # length of a capsule that stands for a disc
+PELVIS_DROP, SHOULDER_DROP = 0.12, 0.06
+# By number of legs: how far from the middle each pair stands, and its share of a hip's swing. The
+# second pair of four stands inside the first and swings half as far.
+LEG_PAIRS = {2: ((0.09, 1.0),), 4: ((0.24, 1.0), (0.1, 0.5))}
+SHELL = 0.2  # radius
+# A crab has no head; the speck under its eyes is part of the pixels that the base model learned.
+SPECK = 0.001
 
-
-@dataclass(frozen=True)
-class Capsules:
-    """What to draw for p puppets, later over earlier.
-
-    Attributes:
-        shapes: ``[p, k, f, 5]``: both ends (ax, ay, bx, by) and the radius.
-        colours: ``[p, k, 3]`` in 0..1.
-    """
-
-    shapes: Tensor
-    colours: Tensor
-
-
-class Sketch:
-    """Collects capsules of p puppets in drawing order; sizes are in units of the puppets' scale.
-
-    Args:
-        scale: ``[p, 1]``.
-        body: the puppets' own colour, ``[p, 3]``.
-        frames: f.
-    """
-
-    def __init__(self, scale: Tensor, body: Tensor, frames: int) -> None:
-        self.scale, self.body, self.frames = scale, body, frames
-        self._shapes: list[Tensor] = []
-        self._colours: list[Tensor] = []
-
-    def capsule(
-        self,
-        start: Point,
-        end: Point,
-        radius: float,
-        paint: Rgb | None,
-        shade: float = 1.0,
-    ) -> None:
-        """Add a capsule between two points ``[p, f]``; paint None is the puppets' own colour,
-        darkened by ``shade``.
-        """
-        width = (radius * self.scale).expand(-1, self.frames)
-        self._shapes.append(torch.stack([*start, *end, width], -1))
-        own = self.body * shade
-        colour = own if paint is None else torch.tensor(paint).expand_as(self.body)
-        self._colours.append(colour)
-
-    def around(
-        self,
-        centre: Point,
-        start: tuple[float, float],
-        end: tuple[float, float],
-        radius: float,
-        paint: Rgb | None,
-    ) -> None:
-        """Add a capsule whose ends are offsets from a point, in units of the puppets' scale."""
-        (x, y), s = centre, self.scale
-        self.capsule(
-            (x + s * start[0], y + s * start[1]), (x + s * end[0], y + s * end[1]), radius, paint
-        )
-
-    def disc(
-        self,
-        centre: Point,
-        offset: tuple[float, float],
-        radius: float,
-        paint: Rgb | None,
-    ) -> None:
-        """Add a disc at an offset from a point."""
-        self.around(centre, offset, (offset[0] + DOT, offset[1]), radius, paint)
-
-    def finished(self) -> Capsules:
-        """Everything added so far."""
-        return Capsules(torch.stack(self._shapes, 1), torch.stack(self._colours, 1))
+Trunk = Callable[[Sketch, Point, Point], None]  # from pelvis to neck
+Extras = Callable[[Sketch, Point], None]  # around the head's centre
 
 
 @dataclass(frozen=True)
 class BodyPlan:
-    """Proportions and paints of a kind; a paint of None is the puppet's own colour, shaded.
+    """Proportions and paints of a kind; a paint of None is the puppet's own colour.
 
     Attributes:
-        limb, head, hand: radii in units of the puppet's size.
+        limb: radius of a shin; thighs are a little thicker, forearms a little thinner.
+        head: radius.
+        hand: radius.
+        eye: radius.
         reach: from the neck to a shoulder.
-        eye: radius of an eye.
-        leg_paint, head_paint, sleeve_paint, forearm_paint, hand_paint, eye_paint: colours.
         trunk: draws what is between pelvis and neck.
-        extras: draws what only this kind has around the head's centre.
+        extras: draws what only this kind has.
         legs: two, or four.
-        size: of this kind against others; wide kinds are smaller, so that their arms stay in view.
+        size: against other kinds; wide kinds are smaller, so that their arms stay in view.
     """
 
     limb: float
@@ -130,16 +66,16 @@ class BodyPlan:
     hand: float
     reach: float
     eye: float
-    trunk: Callable[[Sketch, Point, Point], None]
-    extras: Callable[[Sketch, Point], None]
+    trunk: Trunk
+    extras: Extras
+    legs: int = 2
+    size: float = 1.0
     leg_paint: Rgb | None = None
     head_paint: Rgb | None = None
     sleeve_paint: Rgb | None = None
     forearm_paint: Rgb | None = None
     hand_paint: Rgb = CREAM
     eye_paint: Rgb = BLACK
-    legs: int = 2
-    size: float = 1.0
 
 
 def _nothing(sketch: Sketch, head: Point) -> None:
@@ -167,7 +103,7 @@ def _eye_stalks(sketch: Sketch, head: Point) -> None:
         sketch.disc(head, (x, 0.02), 0.075, CREAM)
 
 
-def _upright(radius: float) -> Callable[[Sketch, Point, Point], None]:
+def _upright(radius: float) -> Trunk:
     """A trunk from pelvis to neck."""
 
     def draw(sketch: Sketch, pelvis: Point, neck: Point) -> None:
@@ -183,7 +119,7 @@ def _shell(sketch: Sketch, pelvis: Point, neck: Point) -> None:
     sketch.capsule(
         (middle[0] - half_x, middle[1] - half_y),
         (middle[0] + half_x, middle[1] + half_y),
-        0.2,
+        SHELL,
         None,
     )
 
@@ -236,10 +172,10 @@ PLANS: dict[str, BodyPlan] = {
         trunk=_upright(0.1),
         extras=_antennae,
     ),
-    # No trunk, no head, four legs: what a motion of people means here has to be interpreted.
+    # No upright trunk, no head, four legs, and claws for hands.
     "crab": BodyPlan(
         limb=0.06,
-        head=0.001,
+        head=SPECK,
         hand=0.13,
         reach=0.33,
         eye=0.03,
@@ -281,23 +217,19 @@ def build(kind: str, colours: Tensor, pose: Pose, x: Tensor, y: Tensor, scale: T
 
 def _beyond(start: Point, angle: Tensor, length: float, scale: Tensor) -> Point:
     """The point ``length`` away at an angle from upright."""
-    return start[0] + scale * length * torch.sin(angle), start[1] + scale * length * torch.cos(
-        angle
-    )
+    reach = scale * length
+    return start[0] + reach * torch.sin(angle), start[1] + reach * torch.cos(angle)
 
 
 def _below(start: Point, angle: Tensor, length: float, scale: Tensor) -> Point:
     """The point ``length`` away at an angle from hanging down."""
-    return start[0] + scale * length * torch.sin(angle), start[1] - scale * length * torch.cos(
-        angle
-    )
+    reach = scale * length
+    return start[0] + reach * torch.sin(angle), start[1] - reach * torch.cos(angle)
 
 
 def _legs(sketch: Sketch, plan: BodyPlan, pelvis: Point, pose: Pose) -> None:
     scale = sketch.scale
-    # A second pair stands inside the first and moves half as far.
-    pairs = [(HIP_OFFSET, 1.0)] if plan.legs == 2 else [(0.24, 1.0), (0.1, 0.5)]
-    for offset, share in pairs:
+    for offset, share in LEG_PAIRS[plan.legs]:
         for side, hip, bend in (
             (-1, pose.left_hip, pose.left_knee),
             (1, pose.right_hip, pose.right_knee),

@@ -1,4 +1,7 @@
-"""What people would write under a clip of the puppet world: every word is true of the scene."""
+"""What people would write under a clip of the puppet world: every word is true of the scene.
+
+An improvised gesture has no name, so that no text ever names it: it is "doing something".
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,27 @@ USE_IS = 0.2
 VAGUE_MOTIONS = ("doing other things", "doing something", "doing a gesture")
 
 
-def subject(scene: PuppetScene, colour: bool = True) -> str:
-    """The noun phrase: ``"a red robot"``, ``"two blue people"``, ``"an alien"``."""
-    noun = scene.kind
-    if scene.count > 1:
-        noun = "people" if noun == "person" else noun + "s"
-    words = f"{scene.colour} {noun}" if colour else noun
-    if scene.count > 1:
-        return f"two {words}"
+def plural(kind: str) -> str:
+    """``"robots"``, ``"people"``."""
+    return "people" if kind == "person" else f"{kind}s"
+
+
+def with_article(words: str) -> str:
+    """``"a red robot"``, ``"an alien"``."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def motion_words(scene: PuppetScene) -> str:
-    """``"waving"``, or ``"waving while jumping"``."""
+def subject(scene: PuppetScene, colour: bool = True) -> str:
+    """The noun phrase: ``"a red robot"``, ``"two blue people"``, ``"an alien"``."""
+    noun = scene.kind if scene.count == 1 else plural(scene.kind)
+    words = f"{scene.colour} {noun}" if colour else noun
+    return with_article(words) if scene.count == 1 else f"two {words}"
+
+
+def motion_words(scene: PuppetScene) -> str | None:
+    """``"waving"``, or ``"waving while jumping"``; None for a gesture that has no name."""
+    if scene.motion == IMPROVISED:
+        return None
     return scene.motion if scene.also is None else f"{scene.motion} while {scene.also}"
 
 
@@ -49,16 +60,20 @@ def caption(
         return rng is None or rng.random() < chance
 
     words = [subject(scene, colour=keep(NAME_COLOUR))]
-    doing = motion_text or motion_words(scene)
-    if motion_text is None and scene.motion == IMPROVISED:
-        doing = VAGUE_MOTIONS[0] if rng is None else rng.choice(VAGUE_MOTIONS)
-    elif rng is not None and motion_text is None and rng.random() < VAGUE_MOTION:
-        doing = rng.choice(VAGUE_MOTIONS)
+    doing = motion_text or _motion_text(scene, rng)
     speed = scene.speed if scene.speed and keep(NAME_SPEED) else ""
     place = scene.place if keep(NAME_PLACE) else ""
     if rng is not None and scene.count == 1 and rng.random() < USE_IS:
         words.append("is")
     return " ".join(filter(None, [*words, doing, speed, place]))
+
+
+def _motion_text(scene: PuppetScene, rng: random.Random | None) -> str:
+    """The motion's name, or a vague phrase: always for one without a name, sometimes at random."""
+    name = motion_words(scene)
+    if name is None or (rng is not None and rng.random() < VAGUE_MOTION):
+        return VAGUE_MOTIONS[0] if rng is None else rng.choice(VAGUE_MOTIONS)
+    return name
 
 
 def appearance_phrase(scene: PuppetScene) -> str:

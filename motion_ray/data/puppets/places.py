@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Rgb = tuple[float, float, float]
+from motion_ray.data.puppets.sketch import Rgb
+
 # Returns the mask [s, s] of the decoration; ground is painted over it.
 Decoration = Callable[[Tensor, Tensor, float, random.Random], Tensor]
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from motion_ray.data.puppets.bodies import COLOURS, Capsules, build
-from motion_ray.data.puppets.motions import STYLES, Beat, Pose, pose
+from motion_ray.data.puppets.bodies import COLOURS, build
+from motion_ray.data.puppets.motions import pose
 from motion_ray.data.puppets.places import paint_place, pixel_grid
+from motion_ray.data.puppets.pose import STYLES, Beat, Pose
+from motion_ray.data.puppets.sketch import Capsules
 from motion_ray.data.puppets.world import SPEEDS, PuppetScene
 from motion_ray.errors import DataError
 from motion_ray.types import Clip

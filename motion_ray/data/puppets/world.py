@@ -2,15 +2,21 @@
 
 The world is a small, fully known domain of video: one or two articulated puppets of a kind and a
 colour do a motion somewhere. It stands in for the open domain of the paper, so that the whole
-method runs on a laptop with real numbers: base motions are in the base model's training clips and
-captions, held-out motions are in neither and are what customization adds.
+method runs on a laptop with real numbers. Base motions are in the base model's training clips and
+captions; improvised gestures are in the clips but have no name in a caption; held-out motions are
+in neither and are what customization adds.
+
+What is drawn for a scene, and which scenes a random generator gives, is fixed by the shipped base
+model: a change here or in any module beside it means training that model anew.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from motion_ray.data.puppets.bodies import COLOURS, KINDS
 from motion_ray.data.puppets.motions import (
@@ -30,11 +36,13 @@ PAIR_SHARE = 0.12  # scenes with two puppets
 SLOW_SHARE = QUICK_SHARE = 0.1
 COMPOSITION_SHARE = 0.2  # upper-body motions that are combined with a lower-body one
 IMPROVISED_SHARE = 0.25  # of pretraining scenes; the rest have a base motion
-SEED_BITS = 28
-# Scenes of a split have seeds of their own, and a split its own combinations of kind, colour and
-# place: out of 180, 18 are kept for validation and 18 for the test.
+# A split has its own combinations of kind, colour and place (one in ten is kept for validation,
+# one for the test) and its own range of 2**28 seeds; small seeds, as one writes them by hand, are
+# in that of training. Within a split seeds may collide: of n scenes, one has the seed of another
+# with a chance of about n in 2**28, and is equal to it only if all its words are the same too.
 SPLITS = ("train", "validation", "test")
 KEPT_ONE_IN = 10
+SEED_BITS = 28
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,8 @@ class PuppetScene:
         kind: body plan, one of :data:`KINDS`.
         colour: of the body; of a person, the shirt. One of :data:`COLOURS`.
         place: background, one of :data:`PLACES`, e.g. ``"in the forest"``.
-        motion: name in :data:`motion_ray.data.puppets.motions.MOTIONS`.
+        motion: name in :data:`motion_ray.data.puppets.motions.MOTIONS`; every scene of the
+            improvised one shows a gesture of its own.
         count: one puppet or two; two do the same motion a little apart in time.
         speed: ``""``, ``"slowly"`` or ``"quickly"``.
         also: a second motion for the legs ("waving while jumping"), or None.
@@ -86,11 +95,18 @@ def _known(field: str, value: object, options: Sequence[object]) -> None:
         )
 
 
+@cache
 def split_of(kind: str, colour: str, place: str) -> str:
     """The split that a combination of attributes belongs to, one of :data:`SPLITS`.
 
     Every kind, colour and place occurs in every split; only their combination is new.
+
+    Raises:
+        DataError: a word that the world does not have.
     """
+    _known("kind", kind, KINDS)
+    _known("colour", colour, tuple(COLOURS))
+    _known("place", place, tuple(PLACES))
     number = (
         2 * KINDS.index(kind) + tuple(COLOURS).index(colour) + 3 * tuple(PLACES).index(place)
     ) % KEPT_ONE_IN
@@ -114,7 +130,7 @@ def sample_scene(
     Args:
         rng: source of all choices; the scene's own seed comes from it too.
         motions: to choose from, with equal chances.
-        kind: a fixed kind; None draws one. Likewise the next four.
+        kind: a fixed kind; None draws one, as it does for the next four.
         colour: a fixed colour.
         place: a fixed place.
         count: a fixed number of puppets.
@@ -146,7 +162,11 @@ def sample_scene(
 
 
 def pretraining_scene(rng: random.Random, split: str = "train") -> PuppetScene:
-    """Draw a scene that the base model may see: a base motion, or an improvised gesture."""
+    """Draw a scene that the base model may see: a base motion, or an improvised gesture.
+
+    Raises:
+        DataError: an unknown split.
+    """
     improvised = rng.random() < IMPROVISED_SHARE
     return sample_scene(rng, (IMPROVISED,) if improvised else BASE_MOTIONS, split=split)
 
@@ -154,19 +174,20 @@ def pretraining_scene(rng: random.Random, split: str = "train") -> PuppetScene:
 def _looks(
     rng: random.Random, kind: str | None, colour: str | None, place: str | None, split: str
 ) -> tuple[str, str, str]:
-    """Kind, colour and place of a split, by lot among those that fit what is fixed."""
-    fitting = [
-        (k, c, p)
-        for k in ([kind] if kind else KINDS)
-        for c in ([colour] if colour else COLOURS)
-        for p in ([place] if place else PLACES)
-    ]
-    for name, value, options in (
-        ("kind", kind, KINDS),
-        ("colour", colour, tuple(COLOURS)),
-        ("place", place, tuple(PLACES)),
-    ):
-        if value is not None:
-            _known(name, value, options)
+    """Kind, colour and place by lot among those of the split that fit what is fixed, if any do."""
+    fitting = list(
+        itertools.product(
+            _allowed("kind", kind, KINDS),
+            _allowed("colour", colour, tuple(COLOURS)),
+            _allowed("place", place, tuple(PLACES)),
+        )
+    )
     own = [looks for looks in fitting if split_of(*looks) == split]
     return rng.choice(own or fitting)
+
+
+def _allowed(field: str, fixed: str | None, options: Sequence[str]) -> Sequence[str]:
+    if fixed is None:
+        return options
+    _known(field, fixed, options)
+    return (fixed,)
