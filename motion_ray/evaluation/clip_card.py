@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from motion_ray.evaluation.clip_scores import ClipScores
+from motion_ray.data.puppets.motions import NAMED_MOTIONS
+from motion_ray.evaluation.clip_scores import OPTIONS, ClipScores
 from motion_ray.evaluation.train_clip import ClipTraining
 
 _CARD = """\
@@ -26,7 +27,7 @@ over the descriptions, so they say nothing. It shares no weights with the base m
 ## How it was trained
 
 Contrastively (InfoNCE in both directions, learned temperature) on {frames:,} frames of {scenes:,}
-random scenes of all seventeen motions; some of the frames also as they come through the base
+random scenes of all {motions} motions of the world and of its improvised gestures; some of the frames also as they come through the base
 model's VAE with a little noise on the latents. Each frame has a description with attributes left
 out at random. A text that is true of another frame of the batch is not counted as its negative.
 Frames are mirrored, shifted by up to 3 pixels, mildly blurred, noisy, lighter or darker.
@@ -41,11 +42,10 @@ Frames are mirrored, shifted by up to 3 pixels, mildly blurred, noisy, lighter o
 ## How good it is
 
 {tested} scenes that training did not see, one frame each. The right option of an attribute must
-have the highest cosine among all its options (4 kinds, 6 colours, 6 places), the rest of the phrase
-being right.
+have the highest cosine among all its options ({options}), the rest of the phrase being right.
 
-| zero-shot accuracy | kind | colour | place |
-|---|---|---|---|
+| zero-shot accuracy | {attributes} |
+|---|{rule}
 | real frames | {real_accuracy} |
 | through the VAE | {soft_accuracy} |
 
@@ -101,6 +101,10 @@ def write_card(report: ClipReport) -> str:
         parameters=report.parameters,
         frames=s.scenes * s.frames_per_scene,
         scenes=s.scenes,
+        motions=len(NAMED_MOTIONS),
+        options=", ".join(f"{len(options)} {name}s" for name, options in OPTIONS.items()),
+        attributes=" | ".join(OPTIONS),
+        rule="---|" * len(OPTIONS),
         command=report.command,
         settings=", ".join(f"{name}={value}" for name, value in asdict(s).items()),
         vae=report.vae,
@@ -131,4 +135,4 @@ def ladder(scores: ClipScores) -> list[tuple[str, float]]:
 
 
 def _accuracies(scores: ClipScores) -> str:
-    return " | ".join(f"{scores.accuracy[name]:.1%}" for name in ("kind", "colour", "place"))
+    return " | ".join(f"{scores.accuracy[name]:.1%}" for name in OPTIONS)

@@ -14,15 +14,16 @@ from motion_ray.config import (
 )
 from motion_ray.recipes.paper import ours
 
-#: Characters that do not occur in the training clips, which all show persons.
+#: Characters that do not occur in the training clips, which all show persons; the base model has
+#: seen none of the first seven in that colour at that place (the test split of the puppet world).
 PROMPTS = (
     "a red robot <motion> in the forest",
     "a blue bear <motion> on the beach",
-    "a green alien <motion> in the snow",
-    "a yellow robot <motion> in the city",
-    "a pink bear <motion> in the desert",
-    "a purple alien <motion> at night",
-    "a green robot <motion> in the snow",
+    "a green crab <motion> at night",
+    "a yellow alien <motion> in the city",
+    "a pink crab <motion> in the desert",
+    "a purple robot <motion> in the snow",
+    "a green bear <motion> in the snow",
     "a blue person <motion> in the city",
 )
 

@@ -2,6 +2,8 @@
 
 A motion folder (D^m) holds a few clips of one motion by one kind of puppet; a regularization folder
 (D^r) holds clips of base motions whose captions do not name them: "a person doing other things".
+Colours and places come in all combinations, those of the test split too: what is new in a test of a
+customized motion is the character.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from pathlib import Path
 import yaml
 
 from motion_ray.data.puppets.bodies import COLOURS, KINDS
-from motion_ray.data.puppets.captions import caption
-from motion_ray.data.puppets.motions import BASE_MOTIONS, MIRRORED_MOTIONS, MOTIONS
+from motion_ray.data.puppets.captions import VAGUE_MOTIONS, caption, with_article
+from motion_ray.data.puppets.motions import BASE_MOTIONS, MIRRORED_MOTIONS, NAMED_MOTIONS
 from motion_ray.data.puppets.places import PLACES
 from motion_ray.data.puppets.render import render_scene
 from motion_ray.data.puppets.world import PuppetScene, sample_scene
@@ -42,7 +44,7 @@ def write_motion_folder(
     """Write D^m: clips of one motion in varied colours and places, and ``motion.yaml``.
 
     Args:
-        motion: any motion of the world; the held-out ones are new to the base model.
+        motion: any that has a name; the held-out ones are new to the base model.
         folder: must not exist, or be empty.
         clips: how many.
         seed: decides every pixel.
@@ -56,13 +58,14 @@ def write_motion_folder(
     Raises:
         DataError: an unknown motion or kind, no clips, or a folder that is not empty.
     """
-    _check(motion, kind, clips)
+    _check_motion("motion", motion)
+    _check_kind_and_clips(kind, clips)
     scenes = _varied_scenes([motion], clips, kind, random.Random(f"motion {seed}"))
     doing = f"doing the {TOKEN}"
     settings = {
         "name": slug(motion),
         "token": token,
-        "template": f"a {kind} {doing}" if kind[0] not in "aeiou" else f"an {kind} {doing}",
+        "template": f"{with_article(kind)} {doing}",
         "description": motion,
         "flip": motion in MIRRORED_MOTIONS,
     }
@@ -95,10 +98,12 @@ def write_regularization_folder(
     Raises:
         DataError: an unknown motion or kind, no clips, or a folder that is not empty.
     """
-    _check(avoid or BASE_MOTIONS[0], kind, clips)
+    if avoid is not None:
+        _check_motion("avoid", avoid)
+    _check_kind_and_clips(kind, clips)
     motions = [motion for motion in BASE_MOTIONS if motion != avoid]
     scenes = _varied_scenes(motions, clips, kind, random.Random(f"regularization {seed}"))
-    captions = [caption(scene, motion_text="doing other things") for scene in scenes]
+    captions = [caption(scene, motion_text=VAGUE_MOTIONS[0]) for scene in scenes]
     _write(Path(folder), {"name": "other-things"}, scenes, captions, on_progress)
     return scenes
 
@@ -108,10 +113,14 @@ def slug(motion: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", motion.lower()).strip("-")
 
 
-def _check(motion: str, kind: str, clips: int) -> None:
-    if motion not in MOTIONS:
-        known = ", ".join(MOTIONS)
-        raise DataError("motion", f"there is no {motion!r} in the puppet world", f"one of: {known}")
+def _check_motion(argument: str, motion: str) -> None:
+    # Improvising is no one motion: each clip of it would show another.
+    if motion not in NAMED_MOTIONS:
+        known = ", ".join(NAMED_MOTIONS)
+        raise DataError(argument, f"there is no {motion!r} in the puppet world", f"one of: {known}")
+
+
+def _check_kind_and_clips(kind: str, clips: int) -> None:
     if kind not in KINDS:
         raise DataError(
             "kind", f"there is no {kind!r} in the puppet world", f"one of: {', '.join(KINDS)}"
