@@ -27,10 +27,11 @@ over the descriptions, so they say nothing. It shares no weights with the base m
 ## How it was trained
 
 Contrastively (InfoNCE in both directions, learned temperature) on {frames:,} frames of {scenes:,}
-random scenes of all {motions} motions of the world and of its improvised gestures; some of the frames also as they come through the base
-model's VAE with a little noise on the latents. Each frame has a description with attributes left
-out at random. A text that is true of another frame of the batch is not counted as its negative.
-Frames are mirrored, shifted by up to 3 pixels, mildly blurred, noisy, lighter or darker.
+random scenes of all {motions} motions of the world and of its improvised gestures; some of the
+frames also as they come through the base model's VAE with a little noise on the latents. Each frame
+has a description with attributes left out at random. A text that is true of another frame of the
+batch is not counted as its negative. Frames are mirrored, shifted by up to 3 pixels, mildly
+blurred, noisy, lighter or darker.
 
 | | |
 |---|---|
