@@ -31,7 +31,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "av": ("motion_ray/data/video.py", "motion_ray/data/container.py"),
     "open_clip": ("motion_ray/evaluation/*",),
     "diffusers": ("motion_ray/backbones/*", "motion_ray/diffusion/*"),
-    "transformers": ("motion_ray/backbones/*",),
+    # Text encoders of base models, and video classifiers that say which motion a video shows.
+    "transformers": ("motion_ray/backbones/*", "motion_ray/evaluation/motion*.py"),
     "peft": ("motion_ray/customization/*", "motion_ray/backbones/*"),
     "rich": ("jobs/*", "benchmarks/*"),
     "fastapi": ("deployments/*",),

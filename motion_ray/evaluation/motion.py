@@ -1,0 +1,242 @@
+"""Motion accuracy (paper section 4.1): which motion a video shows, by a trained video classifier.
+
+The paper counts how often a classifier of gestures recognises the motion in generated videos. Its
+classifier (TRN, 94.78 % on real clips) is one of many that would do; a count has no meaning without
+its classifier, so one carries its name and the sha256 of its weights into every report. Shapes: n
+videos, f frames, h/w pixels, c classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import (
+    PreTrainedModel,
+    TimesformerForVideoClassification,
+    VideoMAEForVideoClassification,
+    VivitForVideoClassification,
+)
+
+from motion_ray.errors import BaseModelError
+from motion_ray.evaluation.motion_input import ClipPreparation, read_preparation
+from motion_ray.manifest import MANIFEST, sha256_of, verify_manifest
+
+EMBEDDED = "puppet"
+EMBEDDED_FOLDER = Path(__file__).parent.parent / "assets" / "motion"
+CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
+#: Classes that a folder's ``architectures`` may name; anything else is not even imported.
+ARCHITECTURES: Mapping[str, type[PreTrainedModel]] = {
+    each.__name__: each
+    for each in (
+        VideoMAEForVideoClassification,
+        TimesformerForVideoClassification,
+        VivitForVideoClassification,
+    )
+}
+VIDEOS_PER_CALL = 16  # bounds memory; results do not depend on it
+
+
+class MotionClassifier(Protocol):
+    """Says which motion a video shows."""
+
+    @property
+    def name(self) -> str:
+        """As given when loading: ``"puppet"`` or a folder."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights file."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the c classes, in the order of the probabilities."""
+        ...
+
+    def probabilities(self, frames: Tensor) -> Tensor:
+        """Probabilities ``[n, c]`` of videos, uint8 ``[n, f, 3, h, w]``."""
+        ...
+
+
+@dataclass(frozen=True)
+class VideoClassifier:
+    """A video classification model of transformers and how it wants its frames.
+
+    It is a :class:`MotionClassifier`. See there for name, sha256 and labels.
+    """
+
+    name: str
+    sha256: str
+    labels: tuple[str, ...]
+    model: nn.Module
+    preparation: ClipPreparation
+    device: torch.device
+
+    @torch.no_grad()
+    def probabilities(self, frames: Tensor) -> Tensor:
+        """Probabilities ``[n, c]`` float32 on the CPU of videos, uint8 ``[n, f, 3, h, w]``.
+
+        The model's number of frames is taken evenly from however many there are.
+
+        Raises:
+            ValueError: the videos have another shape or type, or there are none.
+        """
+        if frames.dtype != torch.uint8 or frames.ndim != 5 or frames.shape[2] != 3:
+            raise ValueError(
+                f"videos are uint8 [n, f, 3, h, w], got {frames.dtype} {tuple(frames.shape)}"
+            )
+        if not frames.numel():
+            raise ValueError("there are no videos, or no frames in them")
+        parts = []
+        for part in frames.split(VIDEOS_PER_CALL):
+            inputs = self.preparation(part.to(self.device))
+            parts.append(self.model(pixel_values=inputs).logits.float().softmax(-1).cpu())
+        return torch.cat(parts)
+
+
+def load_motion_classifier(
+    name_or_folder: str = EMBEDDED, device: str | torch.device = "cpu"
+) -> VideoClassifier:
+    """Load a motion classifier; nothing is fetched from a network and no code is run from it.
+
+    Args:
+        name_or_folder: ``"puppet"`` for the embedded classifier of the puppet world, or a folder of
+            transformers with ``config.json`` (which names its class in ``architectures`` and its
+            classes in ``id2label``), ``model.safetensors`` and ``preprocessor_config.json``.
+        device: where the model runs.
+
+    Raises:
+        BaseModelError: the folder is missing, incomplete or damaged, asks for a class that is not
+            in :data:`ARCHITECTURES`, or its config and weights do not fit.
+    """
+    embedded = name_or_folder == EMBEDDED
+    folder = EMBEDDED_FOLDER if embedded else Path(name_or_folder).expanduser()
+    config = _check_folder(folder, must_have_manifest=embedded)
+    labels = _labels(folder / CONFIG, config)
+    model = _load(folder, ARCHITECTURES[config["architectures"][0]])
+    model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
+    return VideoClassifier(
+        name=name_or_folder,
+        sha256=sha256_of((folder / WEIGHTS).resolve()),
+        labels=labels,
+        model=model.eval().requires_grad_(False),
+        preparation=read_preparation(
+            folder / PREPROCESSOR, int(config["num_frames"]), _sides(config["image_size"])
+        ),
+        device=torch.device(device),
+    )
+
+
+def _load(folder: Path, architecture: type[PreTrainedModel]) -> PreTrainedModel:
+    """The model, in single precision; every weight must be in the file."""
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        loaded: Any = architecture.from_pretrained(
+            str(folder),
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (RuntimeError, ValueError, TypeError, KeyError, OSError, SafetensorError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise BaseModelError(
+            str(folder),
+            f"transformers cannot load it: {first}",
+            "config and weights must belong together",
+        ) from error
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+    model, report = loaded
+    # Weights that are not in the file would be random, and the count worthless.
+    wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
+    if wrong:
+        raise BaseModelError(
+            str(folder / WEIGHTS),
+            f"does not fit the config: {len(wrong)} tensors differ, the first is {wrong[0]}",
+            "config and weights must belong together",
+        )
+    return model
+
+
+def _check_folder(folder: Path, *, must_have_manifest: bool) -> dict[str, Any]:
+    """The config of a folder that transformers can be given."""
+    if not folder.is_dir():
+        raise BaseModelError(
+            str(folder),
+            "there is no such folder of a motion classifier",
+            f"{EMBEDDED!r} is the embedded one",
+        )
+    if must_have_manifest or (folder / MANIFEST).exists():
+        verify_manifest(folder, BaseModelError)
+    for name in (CONFIG, PREPROCESSOR, WEIGHTS):
+        if not (folder / name).is_file():
+            raise BaseModelError(
+                str(folder / name), "is missing", "use a folder that transformers saved"
+            )
+    config = read_json_object(folder / CONFIG)
+    named = config.get("architectures")
+    if "auto_map" in config or not isinstance(named, list) or len(named) != 1:
+        raise BaseModelError(
+            str(folder / CONFIG),
+            "names no class in architectures, or code of its own in auto_map",
+            f"allowed: {', '.join(ARCHITECTURES)}",
+        )
+    if named[0] not in ARCHITECTURES:
+        raise BaseModelError(
+            str(folder / CONFIG),
+            f"is of {named[0]}, a class that is not allowed",
+            f"allowed: {', '.join(ARCHITECTURES)}",
+        )
+    if not isinstance(config.get("num_frames"), int):
+        raise BaseModelError(
+            str(folder / CONFIG), "does not say num_frames", "write it into the config"
+        )
+    return config
+
+
+def _labels(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
+    named = config.get("id2label")
+    if isinstance(named, dict):
+        by_number = {str(number): str(label) for number, label in named.items()}
+        labels = tuple(by_number.get(str(number), "") for number in range(len(by_number)))
+        if len(set(labels)) == len(by_number) > 1 and all(labels):
+            return labels
+    raise BaseModelError(
+        str(path),
+        "id2label does not name each class once, counted from 0",
+        'for example {"0": "waving", "1": "walking"}',
+    )
+
+
+def _sides(size: int | list[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a model folder.
+
+    Raises:
+        BaseModelError: it cannot be read, or is something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BaseModelError(
+            str(path), f"is no readable JSON: {error}", "use another copy"
+        ) from None
+    if not isinstance(values, dict):
+        raise BaseModelError(str(path), "is no JSON object", "use another copy")
+    return values
