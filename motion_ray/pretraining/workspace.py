@@ -16,16 +16,16 @@ from typing import Any
 
 import torch
 
+from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.errors import RunFolderError
 from motion_ray.files import atomic_directory, remove_stale, verify_manifest, write_text_atomic
-from motion_ray.generation import VideoGenerator
 from motion_ray.manifest import MANIFEST, canonical_json
 from motion_ray.metrics import MetricsLog
 from motion_ray.pretraining.parallel import Replicas
 from motion_ray.pretraining.parts import Parts
 
-Scorer = Callable[[VideoGenerator], Mapping[str, float]]
+Scorer = Callable[[UNet3DBackbone], Mapping[str, float]]
 """Scores a base model by what it generates: name to value."""
 
 CPU = torch.device("cpu")
