@@ -25,7 +25,7 @@ COLOURS: dict[str, Rgb] = {
     "purple": (0.55, 0.2, 0.75),
     "pink": (0.98, 0.55, 0.75),
 }
-SKIN, DARK, GREY = (0.93, 0.76, 0.62), (0.3, 0.29, 0.4), (0.62, 0.65, 0.7)
+SKIN, DARK, GREY = (0.64, 0.43, 0.31), (0.3, 0.29, 0.4), (0.62, 0.65, 0.7)
 BLACK, LAMP, CREAM = (0.05, 0.05, 0.05), (0.98, 0.98, 0.3), (1.0, 0.95, 0.82)
 # Arms are a shade darker than the trunk and hands light, so that a gesture before the chest shows.
 ARM_SHADE, LEG_SHADE = 0.72, 0.86
