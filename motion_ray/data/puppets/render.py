@@ -29,6 +29,10 @@ FRAMES, SIZE, FPS = 8, 64, 8.0
 SCALE = {1: 1.12, 2: 0.74}
 STANDING = {1: (0.0,), 2: (-0.46, 0.46)}
 GROUND = {1: -0.26, 2: -0.22}
+# What chance does to a puppet: least and most of size, of strength and of pace, and how far it may
+# stand from its place and be ahead of its companion (in cycles).
+SIZES, STRENGTHS, PACES = (0.9, 1.06), (0.85, 1.1), (0.95, 1.05)
+ASIDE, UP, AHEAD = 0.07, 0.05, 0.04
 PLACE_STREAM = 7  # the background has its own random stream, so that puppets can change without it
 # Cells of capsule x frame x pixel in one drawing call, 4 MiB: bounds memory and suits caches.
 CELLS_AT_ONCE = 1 << 20
@@ -106,15 +110,16 @@ def _cast(scenes: Sequence[PuppetScene], frames: int) -> _Cast:
     style: list[list[float]] = []
     for number, scene in enumerate(scenes):
         rng = random.Random(scene.seed)
-        speed = SPEEDS[scene.speed] * rng.uniform(0.95, 1.05)
+        speed = SPEEDS[scene.speed] * rng.uniform(*PACES)
         start = rng.random()
-        scale = SCALE[scene.count] * rng.uniform(0.9, 1.06)
+        scale = SCALE[scene.count] * rng.uniform(*SIZES)
         # Puppets that improvise together do the same.
         improvised = [rng.random() for _ in range(STYLES)]
         for centre in STANDING[scene.count]:
-            amplitude, direction = rng.uniform(0.85, 1.1), rng.choice((-1, 1))
-            phase.append(time * speed + start + rng.uniform(-0.04, 0.04))
-            x, y = centre + rng.uniform(-0.07, 0.07), GROUND[scene.count] + rng.uniform(-0.05, 0.05)
+            amplitude, direction = rng.uniform(*STRENGTHS), rng.choice((-1, 1))
+            phase.append(time * speed + start + rng.uniform(-AHEAD, AHEAD))
+            x = centre + rng.uniform(-ASIDE, ASIDE)
+            y = GROUND[scene.count] + rng.uniform(-UP, UP)
             rows.append((amplitude, direction, x, y, scale))
             style.append(improvised)
             index.append(number)
