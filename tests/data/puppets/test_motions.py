@@ -27,9 +27,9 @@ LEFT_RIGHT = ((0, 2), (1, 3), (4, 6), (5, 7))  # shoulders, elbows, hips, knees 
 SIGNED = (8, 9, 10)  # lean, head, shift_x change sign in a mirror
 ANGLES, SHIFT_X = 10, 10  # the first ten joints are angles; shifts follow
 FRAMES = 24
-# Mean distance over a cycle, all joints together, below which two motions look the same. A motion at
-# its weakest is up to 0.31 from itself at the usual strength (star jumping); the nearest two motions
-# are swiping down and a weak raising of one arm, 0.36: they differ in timing only.
+# Mean distance over a cycle, all joints together, below which two motions look the same. A motion
+# at its weakest is up to 0.31 from itself at the usual strength (star jumping); the nearest two are
+# swiping down and a weak raising of one arm, 0.36: they differ in timing only.
 SAME = 0.35
 
 
