@@ -9,7 +9,7 @@ videos, f frames, h/w pixels, c classes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,13 +25,17 @@ from transformers import (
 )
 
 from motion_ray.errors import BaseModelError
+from motion_ray.evaluation import motion_resnet
 from motion_ray.evaluation.motion_input import ClipPreparation, read_preparation
+from motion_ray.evaluation.motion_resnet import ResNetShape, build_resnet, resnet_logits
 from motion_ray.manifest import MANIFEST, sha256_of, verify_manifest
+from motion_ray.tensors import read_tensors
 
 EMBEDDED = "puppet"
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "assets" / "motion"
 CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
-#: Classes that a folder's ``architectures`` may name; anything else is not even imported.
+#: Classes of transformers that a folder's ``architectures`` may name, besides torchvision's video
+#: ResNet as this project writes it; anything else is not even imported.
 ARCHITECTURES: Mapping[str, type[PreTrainedModel]] = {
     each.__name__: each
     for each in (
@@ -40,6 +44,7 @@ ARCHITECTURES: Mapping[str, type[PreTrainedModel]] = {
         VivitForVideoClassification,
     )
 }
+ALLOWED = (motion_resnet.NAME, *ARCHITECTURES)
 VIDEOS_PER_CALL = 16  # bounds memory; results do not depend on it
 
 
@@ -68,15 +73,23 @@ class MotionClassifier(Protocol):
 
 @dataclass(frozen=True)
 class VideoClassifier:
-    """A video classification model of transformers and how it wants its frames.
+    """A video classification model and how it wants its frames: a :class:`MotionClassifier`.
 
-    It is a :class:`MotionClassifier`. See there for name, sha256 and labels.
+    Attributes:
+        name: as given when loading; see the protocol, also for the next two.
+        sha256: of the weights file.
+        labels: of the c classes.
+        model: with its weights.
+        logits: of prepared videos ``[n, f, 3, h, w]``, by the model: ``[n, c]``.
+        preparation: from uint8 videos to those.
+        device: where the model is.
     """
 
     name: str
     sha256: str
     labels: tuple[str, ...]
     model: nn.Module
+    logits: Callable[[Tensor], Tensor]
     preparation: ClipPreparation
     device: torch.device
 
@@ -98,7 +111,7 @@ class VideoClassifier:
         parts = []
         for part in frames.split(VIDEOS_PER_CALL):
             inputs = self.preparation(part.to(self.device))
-            parts.append(self.model(pixel_values=inputs).logits.float().softmax(-1).cpu())
+            parts.append(self.logits(inputs).float().softmax(-1).cpu())
         return torch.cat(parts)
 
 
@@ -108,26 +121,33 @@ def load_motion_classifier(
     """Load a motion classifier; nothing is fetched from a network and no code is run from it.
 
     Args:
-        name_or_folder: ``"puppet"`` for the embedded classifier of the puppet world, or a folder of
-            transformers with ``config.json`` (which names its class in ``architectures`` and its
-            classes in ``id2label``), ``model.safetensors`` and ``preprocessor_config.json``.
+        name_or_folder: ``"puppet"`` for the embedded classifier of the puppet world, or a folder as
+            transformers saves it: ``config.json`` (which names its class in ``architectures`` and
+            its classes in ``id2label``), ``model.safetensors`` and ``preprocessor_config.json``.
         device: where the model runs.
 
     Raises:
         BaseModelError: the folder is missing, incomplete or damaged, asks for a class that is not
-            in :data:`ARCHITECTURES`, or its config and weights do not fit.
+            in :data:`ALLOWED`, or its config and weights do not fit.
     """
     embedded = name_or_folder == EMBEDDED
     folder = EMBEDDED_FOLDER if embedded else Path(name_or_folder).expanduser()
     config = _check_folder(folder, must_have_manifest=embedded)
     labels = _labels(folder / CONFIG, config)
-    model = _load(folder, ARCHITECTURES[config["architectures"][0]])
-    model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
+    architecture = config["architectures"][0]
+    if architecture == motion_resnet.NAME:
+        model = _load_resnet(folder, config, len(labels))
+        logits = resnet_logits(model)
+    else:
+        model = _load_transformer(folder, ARCHITECTURES[architecture])
+        logits = _transformer_logits(model)
+    model.to(torch.device(device))
     return VideoClassifier(
         name=name_or_folder,
         sha256=sha256_of((folder / WEIGHTS).resolve()),
         labels=labels,
         model=model.eval().requires_grad_(False),
+        logits=logits,
         preparation=read_preparation(
             folder / PREPROCESSOR, int(config["num_frames"]), _sides(config["image_size"])
         ),
@@ -135,7 +155,24 @@ def load_motion_classifier(
     )
 
 
-def _load(folder: Path, architecture: type[PreTrainedModel]) -> PreTrainedModel:
+def _load_resnet(folder: Path, config: dict[str, Any], classes: int) -> nn.Module:
+    weights = read_tensors(folder / WEIGHTS, BaseModelError)
+    try:
+        model = build_resnet(ResNetShape.from_config(config), classes)
+        model.load_state_dict(weights)  # copies half into single precision
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        rule = f"does not fit the weights: {' '.join(str(error).split())[:200]}"
+        raise BaseModelError(
+            str(folder / CONFIG), rule, "config and weights must belong together"
+        ) from None
+    return model
+
+
+def _transformer_logits(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    return lambda inputs: model(pixel_values=inputs).logits
+
+
+def _load_transformer(folder: Path, architecture: type[PreTrainedModel]) -> nn.Module:
     """The model, in single precision; every weight must be in the file."""
     from transformers.utils import logging as transformers_logging
 
@@ -192,13 +229,13 @@ def _check_folder(folder: Path, *, must_have_manifest: bool) -> dict[str, Any]:
         raise BaseModelError(
             str(folder / CONFIG),
             "names no class in architectures, or code of its own in auto_map",
-            f"allowed: {', '.join(ARCHITECTURES)}",
+            f"allowed: {', '.join(ALLOWED)}",
         )
-    if named[0] not in ARCHITECTURES:
+    if named[0] not in ALLOWED:
         raise BaseModelError(
             str(folder / CONFIG),
             f"is of {named[0]}, a class that is not allowed",
-            f"allowed: {', '.join(ARCHITECTURES)}",
+            f"allowed: {', '.join(ALLOWED)}",
         )
     if not isinstance(config.get("num_frames"), int):
         raise BaseModelError(

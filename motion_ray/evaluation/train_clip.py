@@ -32,6 +32,7 @@ from motion_ray.evaluation.clip_data import (
     true_pairs,
 )
 from motion_ray.evaluation.clip_model import MEAN, STD, build_tokenizer, model_config
+from motion_ray.evaluation.disturb import shifted
 from motion_ray.files import atomic_directory
 from motion_ray.precision import compute_context
 from motion_ray.pretraining.loop import (
@@ -268,7 +269,7 @@ def _augmented(frames: Tensor, generator: torch.Generator) -> Tensor:
     images = frames.float() / 255
     mirrored = uniform(0, 1) < 0.5
     images = torch.where(mirrored, images.flip(-1), images)
-    images = _shifted(images, generator)
+    images = shifted(images, WIDEST_SHIFT, generator)
     soft = uniform(0, 1) < 0.15
     sigma = 0.3 + 0.5 * float(torch.rand((), generator=generator))
     images = torch.where(soft, blurred(images, sigma), images)
@@ -277,14 +278,3 @@ def _augmented(frames: Tensor, generator: torch.Generator) -> Tensor:
     images = (images + noise).clamp(0, 1)
     mean, std = (torch.tensor(each)[:, None, None] for each in (MEAN, STD))
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def _shifted(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image moved by up to a few pixels; what moves in repeats the border."""
-    size, wide = images.shape[-1], WIDEST_SHIFT
-    padded = functional.pad(images, (wide, wide, wide, wide), mode="replicate")
-    at = torch.randint(0, 2 * wide + 1, (len(images), 2), generator=generator)
-    rows = at[:, :1] + torch.arange(size)
-    columns = at[:, 1:] + torch.arange(size)
-    index = torch.arange(len(images))[:, None, None]
-    return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

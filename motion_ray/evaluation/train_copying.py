@@ -1,0 +1,216 @@
+"""Trains the embedded copy detector the way SSCD was trained (arXiv 2202.10261, section 4).
+
+Two copies of a frame attract each other and all other frames of the batch repel (InfoNCE); besides,
+each descriptor is pushed away from its nearest other one (the Kozachenko-Leonenko estimate of
+entropy), which spreads unrelated frames over the sphere, so that one threshold suits all. The batch
+is made of look-alike groups, so the nearest other frame is usually one that a careless detector
+would take for a copy. Shapes: b batch, d length of a descriptor, s picture side.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from motion_ray.customization.checkpoint import CheckpointFolder
+from motion_ray.data.puppets.render import render_batch
+from motion_ray.data.puppets.world import PuppetScene
+from motion_ray.evaluation.clip_data import RoundTrip
+from motion_ray.evaluation.copying_data import GROUP, copied, group_scenes
+from motion_ray.evaluation.copying_network import DescriptorShape, build_descriptor, network_input
+from motion_ray.pretraining.loop import (
+    TrainingProgress,
+    claim_work_folder,
+    final_state,
+    load_module_state,
+    module_state,
+    train,
+    with_prefix,
+)
+from motion_ray.pretraining.parts import LongArray, Parts
+from motion_ray.pretraining.rates import warm_cosine
+
+SHAPE = DescriptorShape()
+GROUPS_PER_PART, FRAMES_AT_ONCE = 128, 128
+SECONDS = "cpu_seconds.txt"
+LOWEST_RATE = 0.01  # of the highest, at the end
+CLOSEST = 1e-4  # distance below which two descriptors repel no more strongly
+
+
+@dataclass(frozen=True)
+class CopyTraining:
+    """Settings of a training run; equal settings give equal weights on the same kind of machine.
+
+    Attributes:
+        groups: look-alike groups of frames.
+        latent_noise: largest noise on the latents of frames that go through the VAE.
+        steps: optimizer steps.
+        batch_groups: groups in a step.
+        temperature: of the contrastive loss; SSCD's.
+        entropy: weight of the spreading term.
+        lr: highest learning rate; warms up, then falls in a cosine to a hundredth.
+        warmup: steps.
+        weight_decay: AdamW's.
+        checkpoint_every: steps.
+        seed: of everything.
+    """
+
+    groups: int = 1536
+    latent_noise: float = 0.3
+    steps: int = 1000
+    batch_groups: int = 24
+    temperature: float = 0.05
+    entropy: float = 5.0
+    lr: float = 2e-3
+    warmup: int = 40
+    weight_decay: float = 0.01
+    checkpoint_every: int = 100
+    seed: int = 0
+
+    MAY_BE_ZERO: ClassVar[frozenset[str]] = frozenset(
+        {"seed", "latent_noise", "weight_decay", "entropy"}
+    )
+
+
+def copy_loss(one: Tensor, other: Tensor, temperature: float, entropy: float) -> Tensor:
+    """InfoNCE over all copies of a batch, and the spreading term.
+
+    Args:
+        one: unit vectors ``[b, d]`` of one copy of each frame.
+        other: of another copy, in the same order.
+        temperature: of the cosines.
+        entropy: weight of the mean of -log distance to the nearest copy of another frame.
+    """
+    count = len(one)
+    vectors = torch.cat([one, other])
+    cosines = vectors @ vectors.T
+    itself = torch.eye(2 * count, dtype=torch.bool)
+    partner = itself.roll(count, 1)
+    target = torch.arange(2 * count).roll(count)
+    contrast = functional.cross_entropy(
+        (cosines / temperature).masked_fill(itself, -torch.inf), target
+    )
+    nearest = cosines.masked_fill(itself | partner, -torch.inf).max(1).values
+    # |a - b|^2 = 2 - 2 a.b of unit vectors
+    distance = (2 - 2 * nearest).clamp(min=CLOSEST**2).sqrt()
+    return contrast - entropy * distance.log().mean()
+
+
+def train_copying(
+    settings: CopyTraining, work: Path, round_trip: RoundTrip, round_trip_name: str
+) -> Iterator[TrainingProgress]:
+    """Draw the frames and train, or go on where a killed run stopped.
+
+    Args:
+        settings: see :class:`CopyTraining`.
+        work: folder for data and checkpoints.
+        round_trip: frames through a VAE.
+        round_trip_name: which VAE, so that a folder is not continued with another.
+
+    Raises:
+        RunFolderError: the folder belongs to a run with other settings.
+        CheckpointError: the disk is full, or no checkpoint is usable.
+        NonFiniteLossError: the training diverged.
+    """
+    claim_work_folder(work, {**asdict(settings), "vae": round_trip_name})
+    scenes = group_scenes(settings.groups, f"copying train {settings.seed}")
+    parts = Parts(work / "frames", settings.groups, GROUPS_PER_PART)
+    yield from _prepare(parts, scenes, round_trip)
+    parts.verify()
+    yield from train(
+        _Trainer(settings, parts.open()),
+        settings.steps,
+        CheckpointFolder(work / "checkpoints"),
+        settings.checkpoint_every,
+        sum(float(text) for text in parts.texts(SECONDS)),
+    )
+
+
+def trained_weights(settings: CopyTraining, work: Path) -> dict[str, Tensor]:
+    """The state of the finished model.
+
+    Raises:
+        CheckpointError: the training has not finished.
+    """
+    state = final_state(CheckpointFolder(work / "checkpoints"), settings.steps)
+    return with_prefix(state, "model")
+
+
+def _prepare(
+    parts: Parts, scenes: list[PuppetScene], round_trip: RoundTrip
+) -> Iterator[TrainingProgress]:
+    """A frame of each scene as drawn and through the VAE: rows ``[GROUP, 2, 3, s, s]``."""
+    for number in parts.missing():
+        rows = parts.rows_of(number)
+        started = time.process_time()
+        pairs: list[Tensor] = []
+        for at in range(rows.start * GROUP, rows.stop * GROUP, FRAMES_AT_ONCE):
+            some = scenes[at : min(at + FRAMES_AT_ONCE, rows.stop * GROUP)]
+            frames = render_batch(some, frames=1)[:, 0]
+            pairs.append(torch.stack([frames, round_trip(frames)], 1))
+            done = (at + len(some)) // GROUP
+            yield TrainingProgress("through the VAE", done, parts.rows, _since(started))
+        data = torch.cat(pairs).unflatten(0, (len(rows), GROUP))
+        parts.write(number, data.numpy(), {SECONDS: f"{_since(started):.3f}"})
+
+
+def _since(started: float) -> float:
+    return time.process_time() - started
+
+
+class _Trainer:
+    """The loop of :func:`train_copying`."""
+
+    def __init__(self, settings: CopyTraining, frames: LongArray) -> None:
+        self.settings, self.frames = settings, frames
+        with torch.random.fork_rng(devices=[]):
+            # Modules initialise themselves from the global generator.
+            torch.manual_seed(settings.seed)
+            self.model = build_descriptor(SHAPE)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+        )
+
+    def step(self, step: int) -> float:
+        """One update."""
+        s = self.settings
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = s.lr * warm_cosine(step, s.steps, s.warmup, LOWEST_RATE)
+        views = self._views(step)
+        vectors = functional.normalize(self.model(network_input(views)), dim=-1)
+        one, other = vectors.chunk(2)
+        loss = copy_loss(one, other, s.temperature, s.entropy)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.item()
+
+    def _views(self, step: int) -> Tensor:
+        """Two copies of each frame of a step, ``[2b, 3, s, s]``; each is drawn or from the VAE."""
+        s = self.settings
+        generator = torch.Generator().manual_seed((s.seed << 32) + step)
+        # No group twice: a frame must not repel itself.
+        chosen = torch.randperm(len(self.frames), generator=generator)[: s.batch_groups]
+        pairs = self.frames.take(chosen).flatten(0, 1)
+        index = torch.arange(len(pairs))
+        views = [
+            pairs[index, torch.randint(2, (len(pairs),), generator=generator)] for _ in range(2)
+        ]
+        return torch.cat([copied(view, generator) for view in views])
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, statistics and moments."""
+        return module_state({"model": self.model}, self.optimizer)
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Weights, statistics and moments."""
+        load_module_state({"model": self.model}, self.optimizer, state)
