@@ -23,11 +23,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from torch import Tensor
 
-from motion_ray.customization.low_rank import factored, merged
+from motion_ray.customization.low_rank import check_factors, factored, product
 from motion_ray.customization.swap import (
     DeltaTarget,
     TokenRow,
     alone_on,
+    check_shape,
     exchanged,
     fitted,
     is_finite,
@@ -69,7 +70,7 @@ class DeltaHeader(BaseModel):
     template: str = Field(description="caption with the slot <token>")
     step: int = Field(ge=0, description="optimizer steps behind these weights")
     parametrization: Literal["full", "lora"] = Field(
-        "full", description="whole values, or low-rank factors of their change"
+        default="full", description="whole values, or low-rank factors of their change"
     )
     config: dict[str, JsonValue] = {}
     metrics: dict[str, JsonValue] = {}
@@ -234,10 +235,41 @@ class MotionDelta:
         Raises:
             DeltaError: as :meth:`applied`.
         """
-        tensors = {name: each for name, each in self.tensors.items() if name != TOKEN_EMBEDDING}
+        if self.header.parametrization == "full":
+            whole = {name: self.tensors[name] for name in self.parameters}
+            return fitted(whole, base, self._where)
+        self.check_fits(base)
+        found: dict[str, Tensor] = {}
+        for name in self.parameters:  # one whole value in float32 at a time
+            value = base[name].detach().float() + self.change(name, base)
+            found |= fitted({name: value}, base, self._where)
+        return found
+
+    def change(self, name: str, base: Mapping[str, Tensor]) -> Tensor:
+        """How far this delta moves one parameter from the base, float32 on the base's device.
+
+        Args:
+            name: one of :attr:`parameters`.
+            base: parameter name to the base model's own value; :meth:`check_fits` has passed.
+        """
+        target = base[name]
         if self.header.parametrization == "lora":
-            tensors = merged(tensors, base, self._where)
-        return fitted(tensors, base, self._where)
+            return product(self.tensors, name, target)
+        return self.tensors[name].to(target.device).float() - target.detach().float()
+
+    def check_fits(self, base: Mapping[str, Tensor]) -> None:
+        """Compare names and shapes with a base model's, without computing anything.
+
+        Raises:
+            DeltaError: a parameter that the base does not have, or of another shape; or the
+                token's row is not one row.
+        """
+        self._check_row()
+        for name in self.parameters:
+            if self.header.parametrization == "lora":
+                check_factors(self.tensors, name, base, self._where)
+            else:
+                check_shape(name, tuple(self.tensors[name].shape), base, self._where)
 
     @property
     def rows(self) -> tuple[TokenRow, ...]:
@@ -246,12 +278,14 @@ class MotionDelta:
         Raises:
             DeltaError: it is not one row.
         """
-        if TOKEN_EMBEDDING not in self.tensors:
-            return ()
-        row = self.tensors[TOKEN_EMBEDDING]
-        if row.dim() != 1:
+        self._check_row()
+        row = self.tensors.get(TOKEN_EMBEDDING)
+        return () if row is None else (TokenRow(self.header.token, row),)
+
+    def _check_row(self) -> None:
+        row = self.tensors.get(TOKEN_EMBEDDING)
+        if row is not None and row.dim() != 1:
             raise row_misfit(row, "it is one row of the text encoder, [d]", self._where)
-        return (TokenRow(self.header.token, row),)
 
     @property
     def _where(self) -> str:

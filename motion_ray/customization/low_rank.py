@@ -44,30 +44,17 @@ def factored(names: Iterable[str], where: str) -> list[str]:
     return sorted(name.removesuffix(A) for name in names if name.endswith(A))
 
 
-def merged(
-    tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], where: str
-) -> dict[str, Tensor]:
-    """Whole values for a low-rank delta, in float32 on the base's device.
+def product(tensors: Mapping[str, Tensor], name: str, target: Tensor) -> Tensor:
+    """The change b a of one parameter, float32 on the device and in the shape of ``target``.
 
     Args:
-        tensors: the factors.
-        base: parameter name to the base model's value.
-        where: whose they are, for messages.
-
-    Returns:
-        Parameter name to base + b a.
-
-    Raises:
-        DeltaError: see :func:`factored`; or factors that do not fit together or to the base.
+        tensors: the factors; :func:`check_factors` has passed.
+        name: the parameter.
+        target: the base model's value.
     """
-    values: dict[str, Tensor] = {}
-    for name in factored(tensors, where):
-        a, b = tensors[name + A], tensors[name + B]
-        _check(name, a, b, base, where)
-        target = base[name]
-        change = b.to(target.device).float() @ a.to(target.device).float()
-        values[name] = target.detach().float() + change.view_as(target)
-    return values
+    a, b = tensors[name + A], tensors[name + B]
+    change = b.to(target.device).float() @ a.to(target.device).float()
+    return change.view_as(target)
 
 
 def from_peft(
@@ -101,10 +88,17 @@ def from_peft(
     return found
 
 
-def _check(name: str, a: Tensor, b: Tensor, base: Mapping[str, Tensor], where: str) -> None:
+def check_factors(
+    tensors: Mapping[str, Tensor], name: str, base: Mapping[str, Tensor], where: str
+) -> None:
+    """Refuse factors that do not fit together, or to the parameter.
+
+    Raises:
+        DeltaError: there is no such parameter, or a shape differs.
+    """
     if name not in base:
         check_shape(name, (), base, where)
-    target = base[name]
+    a, b, target = tensors[name + A], tensors[name + B], base[name]
     columns = target[0].numel() if target.dim() else 1
     fits = target.dim() > 0 and a.dim() == b.dim() == 2
     if not fits or (b.shape[0], b.shape[1], a.shape[1]) != (target.shape[0], a.shape[0], columns):

@@ -1,0 +1,1 @@
+"""Serving motions, without HTTP and without Ray: pool, scheduler, job store, requests."""

@@ -1,0 +1,300 @@
+"""The motions of one replica: ready for exchange, in host memory, or to be loaded.
+
+A lease holds what one generation needs; what is held neither leaves nor changes. Values are keyed
+by content, so a version published meanwhile is another entry, for the next lease that asks for it.
+docs/serving.md has the picture. (On a CPU, host and device tier may share storage; both count it.)
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from motion_ray.customization.swap import DeltaTarget, TokenRow, alone_on
+from motion_ray.errors import MotionRayError, PoolBusyError, PoolError
+from motion_ray.serving.device import DeviceTier
+from motion_ray.serving.host import HostTier
+from motion_ray.serving.lease import LeasedMotion, MotionLease, Place
+from motion_ray.serving.mix import Mix, Part
+from motion_ray.serving.negative import NegativeCache
+from motion_ray.serving.sources import DeltaSource
+from motion_ray.serving.tier import TierStatistics
+from motion_ray.store import DeltaRecord
+
+log = logging.getLogger(__name__)
+
+Level = Literal["device", "host"]
+DEVICE: Level = "device"
+HOST: Level = "host"
+
+
+class PoolConfig(BaseModel):
+    """Budgets of a pool."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device_bytes: int = Field(
+        default=4 * 2**30, ge=0, description="of values that are ready for exchange"
+    )
+    host_bytes: int = Field(default=8 * 2**30, ge=0, description="of deltas as they are stored")
+    broken_s: float = Field(
+        default=30.0, ge=0, description="seconds before a broken delta is tried again"
+    )
+    loads: int = Field(default=2, ge=1, le=64, description="deltas read at the same time")
+    prefetches: int = Field(
+        default=32, ge=0, description="prefetches that may wait; more are dropped"
+    )
+
+
+@dataclass(frozen=True)
+class PoolStatistics:
+    """Counts since the start, and the present state; loading ahead is no hit and no miss.
+
+    Attributes:
+        device: values ready for exchange, sums of mixes included.
+        host: deltas as stored; asked only for what is not ready.
+        joined: times that somebody waited for another one's load.
+        broken: deltas known to be broken.
+        refused: times that a delta was refused because it is known to be broken.
+        blends: sums computed for mixes.
+    """
+
+    device: TierStatistics
+    host: TierStatistics
+    joined: int
+    broken: int
+    refused: int
+    blends: int
+
+
+class MotionPool:
+    """Byte-budgeted tiers with leases; safe for threads.
+
+    Args:
+        source: where deltas come from.
+        backbone: the base model; nothing may be applied to it at this moment.
+        config: budgets.
+        clock: monotonic seconds; a load's duration is what loading it again would cost.
+
+    Raises:
+        DeltaError: a delta is applied to the base model.
+    """
+
+    def __init__(
+        self,
+        source: DeltaSource,
+        backbone: DeltaTarget,
+        config: PoolConfig | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config or PoolConfig()
+        self._backbone = backbone
+        with alone_on(backbone.denoiser, "the motion pool", "the pool's view of the base"):
+            # References to the base's own storage: an exchange rebinds the parameters, not these.
+            parameters = backbone.denoiser.named_parameters()
+            base: Mapping[str, Tensor] = {name: each.data for name, each in parameters}
+        self._broken = NegativeCache(self._config.broken_s, clock)
+        self._host = HostTier(
+            source,
+            backbone.fingerprint,
+            base,
+            budget=self._config.host_bytes,
+            loads=self._config.loads,
+            broken=self._broken,
+            clock=clock,
+        )
+        self._device = DeviceTier(
+            self._host,
+            base,
+            budget=self._config.device_bytes,
+            broken=self._broken,
+            clock=clock,
+        )
+        self._mixing = threading.Lock()
+        self._lock = threading.Lock()  # guards what follows
+        self._closed = False
+        self._waiting: set[tuple[str, Level]] = set()
+        self._prefetcher = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+
+    # --- leases -----------------------------------------------------------------------------------
+
+    def lease(self, mix: Mix, timeout: float | None = None) -> MotionLease:
+        """Hold everything that a mix needs, loading what is not there.
+
+        Args:
+            mix: which motions, in exact versions.
+            timeout: seconds to wait for others to give back what takes up the room; null waits as
+                long as it takes.
+
+        Raises:
+            PoolBusyError: the time is over.
+            PoolError: it can never fit into the budget; or the pool is closed.
+            DeltaError: a motion is broken, or made for another base.
+            StoreError: the store cannot be read.
+        """
+        started = time.monotonic()
+        while True:
+            if self._closed:
+                raise PoolError("the motion pool", "is closed")
+            before = self._device.changes
+            try:
+                return self._try_lease(mix, started)
+            except PoolBusyError:
+                # Nothing is held at this point, so nobody waits for us.
+                left = None if timeout is None else timeout - (time.monotonic() - started)
+                if (left is not None and left <= 0) or not self._device.wait(before, left):
+                    raise
+
+    def _try_lease(self, mix: Mix, started: float, *, count: bool = True) -> MotionLease:
+        motions = tuple(
+            LeasedMotion(part.record, part.weight, self.place(part.record)) for part in mix.parts
+        )
+        held: list[str] = []
+        try:
+            values, rows = self._collect(mix, held, count)
+        except BaseException:
+            self._device.release(held)
+            raise
+        seconds = time.monotonic() - started
+        give_back = functools.partial(self._device.release, held)
+        return MotionLease(self._backbone, mix, motions, values, rows, seconds, give_back)
+
+    def _collect(
+        self, mix: Mix, held: list[str], count: bool
+    ) -> tuple[Mapping[str, Tensor], tuple[TokenRow, ...]]:
+        """All values of a mix; the keys of what is held for them are appended to ``held``."""
+        if not mix.parts:
+            return {}, ()
+        if mix.single is not None:
+            prepared = self._device.hold(mix, count=count)
+            held.append(mix.key)
+            return prepared.values, prepared.rows
+        # Two mixes that each hold what the other one lacks would both give up, again and again.
+        with self._mixing:
+            prepared = self._device.hold(mix, count=count)
+            held.append(mix.key)
+            self._device.check_together(mix, prepared)
+            values = dict(prepared.values)
+            for borrowed in prepared.borrowed:
+                single = Mix((Part(borrowed.record, 1.0),))
+                part = self._device.hold(single, count=count)
+                held.append(single.key)
+                values |= {name: part.values[name] for name in borrowed.names}
+        return values, prepared.rows
+
+    # --- without a lease --------------------------------------------------------------------------
+
+    def place(self, record: DeltaRecord) -> Place:
+        """Where a motion is: ``device``, ``host`` or still on ``disk``."""
+        if record in self._device:
+            return "device"
+        return "host" if record in self._host else "disk"
+
+    def residency(self) -> dict[str, Level]:
+        """Content ids of motions (and keys of mixes) in memory, with the nearest place of each."""
+        found: dict[str, Level] = dict.fromkeys(self._host.residents(), HOST)
+        found.update(dict.fromkeys(self._device.residents(), DEVICE))
+        return found
+
+    def prefetch(self, mix: Mix, level: Level = "host") -> bool:
+        """Load ahead, in a thread of the pool's own, without holding anything afterwards.
+
+        Failures are logged; whoever leases the mix meets them again.
+
+        Args:
+            mix: which motions.
+            level: ``host`` is right for what waits in a queue; ``device`` only for what runs next,
+                for it may drive out what is ready for others.
+
+        Returns:
+            Whether it was taken on; false if it waits already, or too many do.
+        """
+        task = (mix.key, level)
+        with self._lock:
+            full = len(self._waiting) >= self._config.prefetches
+            if self._closed or full or not mix.parts or task in self._waiting:
+                return False
+            self._waiting.add(task)
+            self._prefetcher.submit(self._prefetch, mix, level)
+        return True
+
+    def _prefetch(self, mix: Mix, level: Level) -> None:
+        try:
+            if level == "device":
+                self._try_lease(mix, time.monotonic(), count=False).release()
+            else:
+                for part in mix.parts:
+                    with self._host.held(part.record, count=False):
+                        log.debug("%s is in host memory", part.record.reference)
+        except MotionRayError as fault:
+            log.info("not prefetched: %s", fault)
+        except Exception:  # a thread's exception would be lost
+            log.exception("prefetching %s failed", mix.label)
+        finally:
+            with self._lock:
+                self._waiting.discard((mix.key, level))
+
+    def pin(self, record: DeltaRecord, level: Level = "device") -> None:
+        """Load a motion and let it stay until :meth:`unpin`.
+
+        Raises:
+            PoolError: it does not fit, or the pins leave no room for it.
+            DeltaError: it is broken.
+            StoreError: the store cannot be read.
+        """
+        if level == "device":
+            with self.lease(Mix((Part(record, 1.0),)), timeout=0):
+                self._device.pin(record, True)
+            return
+        with self._host.held(record, count=False):
+            if not self._host.pin(record, True):
+                rule = f"{record.reference} does not fit into it"
+                raise PoolError("host tier", rule, "raise the budget, or unpin motions")
+
+    def unpin(self, record: DeltaRecord) -> None:
+        """Let a motion leave again when room is needed; nothing happens if it is not pinned."""
+        self._host.pin(record, False)
+        self._device.pin(record, False)
+
+    def unload(self, record: DeltaRecord, timeout: float | None = 0.0) -> bool:
+        """Take a motion, and every sum that it is part of, out of memory; pins do not keep it.
+
+        Args:
+            record: the version.
+            timeout: seconds to wait for leases to be given back; null waits as long as it takes.
+
+        Returns:
+            Whether all of it is gone; false if leases still hold some.
+        """
+        self._broken.forget(record.sha256)
+        gone = self._device.drop(record, timeout)
+        return self._host.drop(record) and gone
+
+    def statistics(self) -> PoolStatistics:
+        """The present counts."""
+        return PoolStatistics(
+            self._device.statistics(),
+            self._host.statistics(),
+            self._device.joined + self._host.joined,
+            len(self._broken),
+            self._broken.hits,
+            self._device.blends,
+        )
+
+    def close(self) -> None:
+        """Stop prefetching and let go of everything that no lease holds."""
+        with self._lock:
+            self._closed = True
+        self._prefetcher.shutdown(cancel_futures=True)
+        self._device.clear()
+        self._host.clear()
