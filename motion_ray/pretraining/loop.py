@@ -137,28 +137,51 @@ def module_state(
     modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
     """Weights and moments in one mapping: ``<module>.<name>``, ``optimizer.<index>.<name>``."""
-    state = {
-        f"{prefix}.{name}": value
-        for prefix, module in modules.items()
-        for name, value in module.state_dict().items()
-    }
-    for index, moments in optimizer.state_dict()["state"].items():
-        state |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
-    return state
+    return weights(modules) | moments(optimizer, "optimizer")
 
 
 def load_module_state(
     modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]
 ) -> None:
     """Undo :func:`module_state`; every module must find all its weights."""
+    load_weights(modules, state)
+    load_moments(optimizer, "optimizer", state)
+
+
+def weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """Weights and buffers of modules: ``<module>.<name>``."""
+    return {
+        f"{prefix}.{name}": value
+        for prefix, module in modules.items()
+        for name, value in module.state_dict().items()
+    }
+
+
+def load_weights(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor]) -> None:
+    """Undo :func:`weights`; every module must find all its weights."""
     for prefix, module in modules.items():
         module.load_state_dict(with_prefix(state, prefix))
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in with_prefix(state, "optimizer").items():
+
+
+def moments(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+    """What an optimizer keeps of each parameter: ``<prefix>.<index>.<name>``."""
+    return {
+        f"{prefix}.{index}.{name}": value
+        for index, kept in optimizer.state_dict()["state"].items()
+        for name, value in kept.items()
+    }
+
+
+def load_moments(
+    optimizer: torch.optim.Optimizer, prefix: str, state: Mapping[str, Tensor]
+) -> None:
+    """Undo :func:`moments`."""
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, value in with_prefix(state, prefix).items():
         index, moment = name.split(".")
-        moments.setdefault(int(index), {})[moment] = value
+        found.setdefault(int(index), {})[moment] = value
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    optimizer.load_state_dict({"state": found, "param_groups": groups})
 
 
 def with_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

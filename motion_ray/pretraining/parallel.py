@@ -37,15 +37,21 @@ class Replicas:
         """This process's part of a batch that all drew alike, along the first dimension."""
         return examples[self.rank :: self.count]
 
-    def check_share(self, name: str, batch: int) -> None:
+    def check_share(self, name: str, batch: int, parts: int = 1) -> None:
         """Refuse a batch that cannot be shared equally: the mean of means would not be the mean.
+
+        Args:
+            name: of the setting.
+            batch: its value.
+            parts: that the smallest batch made of it is smaller by.
 
         Raises:
             ConfigError: naming the setting.
         """
-        if batch % self.count:
-            rule = f"{batch} is not a multiple of the {self.count} workers"
-            fix = f"for example --set {name}={self.count * max(1, batch // self.count)}"
+        unit = parts * self.count
+        if batch % unit:
+            rule = f"{batch} is not a multiple of {unit}, so {self.count} workers cannot share it"
+            fix = f"for example --set {name}={unit * max(1, round(batch / unit))}"
             raise ConfigError(name, rule, fix)
 
     def parallel(self, module: nn.Module) -> nn.Module:
