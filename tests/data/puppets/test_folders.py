@@ -12,9 +12,9 @@ import yaml
 from motion_ray.config import ClipConfig
 from motion_ray.data.clips import load_motion_folder, load_regularization_folder
 from motion_ray.data.puppets.__main__ import main
-from motion_ray.data.puppets.bodies import COLOURS
+from motion_ray.data.puppets.bodies import COLOURS, KINDS
 from motion_ray.data.puppets.folders import write_motion_folder, write_regularization_folder
-from motion_ray.data.puppets.motions import BASE_MOTIONS
+from motion_ray.data.puppets.motions import BASE_MOTIONS, IMPROVISED, NAMED_MOTIONS
 from motion_ray.data.puppets.places import PLACES
 from motion_ray.data.puppets.render import render_scene
 from motion_ray.data.video import read_clip
@@ -51,10 +51,13 @@ def test_the_files_show_the_scenes(tmp_path: Path) -> None:
 
 
 def test_a_regularization_folder_names_no_motion_and_no_token(tmp_path: Path) -> None:
-    scenes = write_regularization_folder(tmp_path / "r", clips=14, avoid="waving")
+    count = len(BASE_MOTIONS) - 1
+    scenes = write_regularization_folder(tmp_path / "r", clips=count, avoid="waving")
     clips = load_regularization_folder(tmp_path / "r", "pll")
-    assert len(clips) == 14
-    assert {scene.motion for scene in scenes} == set(BASE_MOTIONS) - {"waving"}
+    assert len(clips) == count
+    # Base motions with names only: each once before any comes again, and nothing improvised.
+    assert sorted(scene.motion for scene in scenes) == sorted(set(BASE_MOTIONS) - {"waving"})
+    assert all(scene.also is None and scene.speed == "" for scene in scenes)
     for scene, clip in zip(scenes, clips, strict=True):
         assert clip.caption == f"a {scene.colour} person doing other things {scene.place}"
 
@@ -98,7 +101,12 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"motion": "flying"}, "flying"), ({"kind": "cat"}, "cat"), ({"clips": 0}, "at least 1")],
+    [
+        ({"motion": "flying"}, "flying"),
+        ({"motion": IMPROVISED}, IMPROVISED),  # each clip would show another motion
+        ({"kind": "cat"}, "cat"),
+        ({"clips": 0}, "at least 1"),
+    ],
 )
 def test_wrong_wishes_are_refused(
     tmp_path: Path, arguments: dict[str, object], message: str
@@ -106,6 +114,12 @@ def test_wrong_wishes_are_refused(
     with pytest.raises(DataError, match=message):
         write_motion_folder(**{"motion": "drumming", "folder": tmp_path / "m", **arguments})  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_motion_to_avoid_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="flying") as error:
+        write_regularization_folder(tmp_path / "r", clips=1, avoid="flying")
+    assert error.value.where == "avoid" and IMPROVISED not in error.value.fix
 
 
 def test_the_command_writes_both_folders_and_keeps_them(
@@ -144,3 +158,19 @@ def test_the_command_names_the_motions_it_knows(
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "swinging arms" in error and error.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("line", [[], ["--motion", "drumming"], ["--out", "x"], ["--clips", "3"]])
+def test_half_a_wish_is_refused(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line) == 2
+    error = capsys.readouterr().err
+    assert "--motion" in error and "--sheet" in error and error.count("\n") == 1
+
+
+def test_the_help_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for word in (*KINDS, *NAMED_MOTIONS):
+        assert word in text
+    assert IMPROVISED not in text
