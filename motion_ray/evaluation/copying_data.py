@@ -7,11 +7,14 @@ and they must not pass for copies of each other. Shapes: n frames, s picture sid
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as pictures
@@ -71,8 +74,14 @@ def copied(frames: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def compressed(frames: Tensor, quality: int) -> Tensor:
-    """Uint8 frames through JPEG and back."""
-    return torch.stack([pictures.jpeg(frame, quality) for frame in frames])
+    """Uint8 frames ``[n, 3, s, s]`` through JPEG and back."""
+    decoded = []
+    for picture in frames.permute(0, 2, 3, 1).contiguous().numpy():
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=quality)
+        with Image.open(file) as opened:
+            decoded.append(torch.from_numpy(np.array(opened.convert("RGB"))))
+    return torch.stack(decoded).permute(0, 3, 1, 2).contiguous()
 
 
 def _cropped(images: Tensor, generator: torch.Generator) -> Tensor:
