@@ -65,7 +65,7 @@ def _clip_card(
     folder: Path,
 ) -> str:
     encoder = load_image_text_encoder(str(folder))
-    scenes = draw_scenes(max(1, options.test_scenes), f"clip test {settings.seed}")
+    scenes = draw_scenes(max(1, options.test_scenes), f"clip test {settings.seed}", "test")
     real = torch.cat(list(draw_frames(scenes, 1, f"clip test frames {settings.seed}")))
     plain = vae_round_trip(backbone, 0.0, 0)
     soft = torch.cat([plain(part) for part in real.split(64)])

@@ -42,8 +42,9 @@ blurred, noisy, lighter or darker.
 
 ## How good it is
 
-{tested} scenes that training did not see, one frame each. The right option of an attribute must
-have the highest cosine among all its options ({options}), the rest of the phrase being right.
+{tested} scenes of combinations of kind, colour and place that training did not see, one frame each.
+The right option of an attribute must have the highest cosine among all its options ({options}), the
+rest of the phrase being right.
 
 | zero-shot accuracy | {attributes} |
 |---|{rule}

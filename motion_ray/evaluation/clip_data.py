@@ -108,12 +108,12 @@ def known_words() -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def draw_scenes(count: int, stream: str) -> list[PuppetScene]:
+def draw_scenes(count: int, stream: str, split: str = "train") -> list[PuppetScene]:
     """Scenes of all motions, held-out and improvised ones too: nothing a customized model may draw
     must look strange to CLIP.
     """
     rng = random.Random(stream)
-    return [sample_scene(rng, tuple(MOTIONS)) for _ in range(count)]
+    return [sample_scene(rng, tuple(MOTIONS), split=split) for _ in range(count)]
 
 
 def draw_frames(scenes: Sequence[PuppetScene], per_scene: int, stream: str) -> Iterator[Tensor]:
