@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from motion_ray.errors import MotionRayError
+from motion_ray.pretraining.loop import TrainingProgress
 from motion_ray.types import StepDone, TrainEvent
 
 logger = logging.getLogger(__name__)
@@ -56,7 +58,19 @@ class Notice:
     text: str
 
 
-Item = TrainEvent | Attempt | Notice
+@dataclass(frozen=True)
+class Failure:
+    """A worker of several met an error that a retry would meet again.
+
+    Attributes:
+        error: it names what is wrong.
+    """
+
+    error: MotionRayError
+
+
+Item = TrainEvent | TrainingProgress | Attempt | Notice | Failure
+EVERYDAY = (StepDone, TrainingProgress)  # many a second, and the next one says the same
 
 
 class EventRelay:
@@ -125,7 +139,7 @@ class EventSender:
         self._waiting.append(item)
         self._settle(0.0)
         self._flush()
-        if not isinstance(item, StepDone):
+        if not isinstance(item, EVERYDAY):
             self._settle(SETTLE_SECONDS)
             self._flush()
         return self._stop

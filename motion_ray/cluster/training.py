@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,21 +23,16 @@ import ray
 import ray.exceptions
 import ray.train
 import ray.train.torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig
 
 from motion_ray.cluster.environment import Device, prepare_worker_environment
-from motion_ray.cluster.relay import EventSender, Item, Notice, forwarded_warnings, start_relay
+from motion_ray.cluster.fitting import BackgroundFit, run_config, scaling_config, torch_config
+from motion_ray.cluster.relay import EventSender, Item, forwarded_warnings, start_relay
 from motion_ray.cluster.resources import WorkerResources
 from motion_ray.config import CustomizationConfig
 from motion_ray.errors import MotionRayError
 from motion_ray.types import RunFinished, StepDone
 
 logger = logging.getLogger(__name__)
-
-MAX_FAILURES = 3  # lost workers
-MAX_START_FAILURES = 3  # worker groups that could not be placed or started
-MAX_PREEMPTIONS = 20  # announced node losses, as with spot machines
-START_SECONDS = 600  # an autoscaler needs minutes to bring a GPU node; Ray's default is 60
 
 
 @dataclass(frozen=True)
@@ -111,25 +105,8 @@ def _follow(assignment: Assignment, sender: EventSender) -> Outcome:
     raise RuntimeError("customize ended without RunFinished")
 
 
-class _Announce(ray.train.UserCallback):
-    """Tells the driver why a worker was lost. Runs in Ray Train's controller."""
-
-    def __init__(self, relay: Any) -> None:
-        self._relay = relay
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        for error in worker_exceptions.values():
-            # The first line says what; the rest are Ray's identifiers.
-            what = next(iter(str(error).splitlines()), type(error).__name__)
-            text = f"the training worker was lost: {what[:300].strip()}"
-            self._relay.push.remote([Notice(logging.WARNING, text)])
-
-
 class TrainingJob:
     """A customization running under Ray Train, seen from the driver.
-
-    Ray Train blocks its caller and takes over SIGINT in the main thread, so it gets a thread of its
-    own; the caller keeps signals and display.
 
     Args:
         config: the whole run.
@@ -146,16 +123,19 @@ class TrainingJob:
     ) -> None:
         self._relay = start_relay()
         assignment = Assignment(config, str(out), store, resources.device, self._relay)
-        self._trainer = _trainer(assignment, resources, name=f"customize-{config.identity()[:12]}")
-        self._outcome: Outcome | None = None
-        self._failure: Exception | None = None
+        trainer = ray.train.torch.TorchTrainer(
+            train_in_worker,
+            train_loop_config={"assignment": assignment},
+            torch_config=torch_config(resources),
+            scaling_config=scaling_config(1, resources),
+            run_config=run_config(f"customize-{config.identity()[:12]}", out, self._relay),
+        )
         self.blind = False
-        self._thread = threading.Thread(target=self._fit, name="ray-train", daemon=True)
-        self._thread.start()
+        self._running = BackgroundFit(trainer)
 
     def wait(self, seconds: float) -> Sequence[Item]:
         """Wait this long, or until the run ends, and return what happened meanwhile."""
-        self._thread.join(seconds)
+        self._running.wait(seconds)
         if self.blind:
             return []
         try:
@@ -168,7 +148,7 @@ class TrainingJob:
     @property
     def over(self) -> bool:
         """Whether the run has ended, in whatever way."""
-        return not self._thread.is_alive()
+        return self._running.over
 
     def request_stop(self) -> None:
         """Ask the worker to end after the step it is in."""
@@ -180,46 +160,7 @@ class TrainingJob:
         Raises:
             ray.train.TrainingFailedError: all attempts failed.
         """
-        if self._failure is not None:
-            raise self._failure
-        if self._outcome is None:
-            raise RuntimeError("the run is not over")
-        return self._outcome
-
-    def _fit(self) -> None:
-        try:
-            result = self._trainer.fit()
-            if not isinstance(result.return_value, Outcome):
-                raise RuntimeError(f"the training worker returned {result.return_value!r}")
-            self._outcome = result.return_value
-        except Exception as error:  # carried to the caller's thread
-            self._failure = error
-
-
-def _trainer(
-    assignment: Assignment, resources: WorkerResources, name: str
-) -> ray.train.torch.TorchTrainer:
-    gpu = resources.device == "gpu"
-    # Read by Ray Train in this process and passed on to its controller.
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_SECONDS))
-    return ray.train.torch.TorchTrainer(
-        train_in_worker,
-        train_loop_config={"assignment": assignment},
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=1,
-            use_gpu=gpu,
-            resources_per_worker={"CPU": resources.cpus, **({"GPU": 1} if gpu else {})},
-        ),
-        run_config=RunConfig(
-            name=name,
-            # Nothing of value goes there, but Ray insists on a place that all nodes see.
-            storage_path=str(Path(assignment.out) / ".ray"),
-            callbacks=[_Announce(assignment.relay)],
-            failure_config=FailureConfig(
-                max_failures=MAX_FAILURES,
-                controller_failure_limit=MAX_START_FAILURES,
-                max_preemption_failures=MAX_PREEMPTIONS,
-            ),
-        ),
-    )
+        outcome = self._running.result()
+        if not isinstance(outcome, Outcome):
+            raise RuntimeError(f"the training worker returned {outcome!r}")
+        return outcome
