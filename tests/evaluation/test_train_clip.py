@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from motion_ray.data.puppets.captions import motion_words
+from motion_ray.data.puppets.bodies import KINDS
+from motion_ray.data.puppets.captions import VAGUE_MOTIONS, motion_words
+from motion_ray.data.puppets.motions import IMPROVISED, MOTIONS, NAMED_MOTIONS
 from motion_ray.data.puppets.world import PuppetScene
 from motion_ray.errors import CheckpointError, RunFolderError
 from motion_ray.evaluation.clip_data import (
@@ -63,6 +65,11 @@ def run(settings: ClipTraining, work: Path, stop_at: int | None = None) -> list[
     return losses
 
 
+def plain(said: Description) -> str:
+    """The text without the strange word that may stand anywhere in it."""
+    return " ".join(word for word in said.text.split() if word != STRANGE)
+
+
 # --- data -----------------------------------------------------------------------------------------
 
 
@@ -72,10 +79,47 @@ def test_a_description_claims_what_its_text_says_and_nothing_false() -> None:
         said = describe(scene, rng)
         words = said.text.split()
         assert (said.colour is not None) == (scene.colour in words)
-        assert (said.place is not None) == (scene.place in said.text.replace(f"{STRANGE} ", ""))
+        assert (said.place is not None) == (scene.place in plain(said))
         assert said.motion in (None, motion_words(scene))
+        assert (said.motion is not None) == any(motion in plain(said) for motion in MOTIONS)
         assert set(words) <= {*known_words(), STRANGE}
         assert true_pairs([scene], [said]).item()
+
+
+def test_a_gesture_without_a_name_is_neither_named_nor_claimed() -> None:
+    rng = random.Random(0)
+    improvised = [scene for scene in draw_scenes(6000, "test") if scene.motion == IMPROVISED]
+    vague = 0
+    for scene in improvised:
+        said = describe(scene, rng)
+        assert said.motion is None
+        assert not any(motion in plain(said) for motion in MOTIONS), said.text
+        vague += any(phrase in plain(said) for phrase in VAGUE_MOTIONS)
+    assert 0 < vague < len(improvised)
+
+
+def test_a_named_motion_is_not_true_of_an_improvised_scene() -> None:
+    waving = PuppetScene("crab", "red", "at night", "waving")
+    improvised = replace(waving, motion=IMPROVISED)
+    named = replace_claims(waving, colour="red", motion="waving")
+    silent = replace_claims(improvised, colour="red", motion=None)
+    assert true_pairs([waving, improvised], [named, silent]).tolist() == [
+        [True, True],
+        [False, True],
+    ]
+
+
+def test_scenes_are_of_every_motion_and_kind() -> None:
+    drawn = draw_scenes(2000, "test")
+    assert {scene.motion for scene in drawn} == {*NAMED_MOTIONS, IMPROVISED}
+    assert {scene.kind for scene in drawn} == set(KINDS)
+
+
+def test_known_words_are_those_that_texts_use() -> None:
+    words = known_words()
+    assert len(set(words)) == len(words)
+    assert {"crab", "crabs", "people", "two", *["raising", "one", "arm"]} <= set(words)
+    assert not {"persons", IMPROVISED, STRANGE} & set(words)
 
 
 def test_true_pairs_are_those_in_which_nothing_contradicts() -> None:
