@@ -53,9 +53,10 @@ scenes have one puppet that does one thing at normal speed, as base models are s
 | real, frames in random order | {shuffled} |
 | real, the first frame throughout | {still} |
 
-Most motions of this world swing to and fro and look the same backwards, so it is frames in random
-order and the single frame that show how much the classifier looks at motion; guessing would get
-{chance:.1%}.
+Most motions of this world swing to and fro and look the same backwards, and the poses that occur,
+in whatever order, already tell most of them apart: what frames in random order get is the share
+that needs no order at all. One pose is not enough, as the first frame throughout shows; guessing
+would get {chance:.1%}.
 
 Through the VAE, by motion:
 
@@ -68,6 +69,7 @@ Most often mistaken, through the VAE: {mistakes}.
 ## Limits
 
 It knows this world only, and gives every clip one of its motions, also one that shows none of them.
+It says which motion is there and not whether the motion runs smoothly.
 """
 
 
