@@ -1,7 +1,9 @@
 """Rebuild the models that this project ships, from nothing.
 
-Example: ``python -m jobs.pretrain --stage clip --out clip``. A killed run goes on where it stopped
-when the same command is given again.
+The base model, in this order and in one --work folder: world, text, vae, latents, image, video,
+export. Example: ``python -m jobs.pretrain --stage world``. The models that judge it: clip, motion,
+copying; example: ``python -m jobs.pretrain --stage clip --out clip``. A killed run goes on where it
+stopped when the same command is given again. docs/pretraining.md tells all of it.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from pathlib import Path
 
 import torch
 
+from jobs.pretrain_base import BASE_STAGES
 from jobs.pretrain_evaluators import EVALUATOR_STAGES
-from motion_ray.errors import MotionRayError
+from motion_ray.errors import ConfigError, MotionRayError
 
 DEFAULT_TEST_SCENES = 480
 
@@ -22,15 +25,30 @@ DEFAULT_TEST_SCENES = 480
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m jobs.pretrain", description=__doc__)
-    parser.add_argument("--stage", required=True, choices=sorted(STAGES), help="which model")
-    parser.add_argument("--out", required=True, type=Path, help="new folder of the finished model")
-    parser.add_argument("--work", type=Path, help="data and checkpoints (default: OUT.work)")
+    parser.add_argument("--stage", required=True, choices=tuple(STAGES), help="what to make")
+    parser.add_argument("--out", type=Path, help="new folder of the finished model")
+    parser.add_argument(
+        "--work", type=Path, help="data and checkpoints (default: pretrain; of a judge OUT.work)"
+    )
     parser.add_argument("--base", default="puppet", help="base model whose VAE softens frames")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument(
         "--test-scenes", type=int, default=DEFAULT_TEST_SCENES, help="unseen scenes to score on"
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    base = parser.add_argument_group("stages of the base model")
+    base.add_argument("--init", type=Path, help="diffusers folder of weights to start from")
+    base.add_argument("--tiny", action="store_true", help="a model of no use, in seconds")
+    base.add_argument("--workers", type=int, default=1, help="that share a stage, with Ray Train")
+    base.add_argument("--address", metavar="HOST:PORT", help="running Ray cluster, or auto")
+    base.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    base.add_argument(
+        "--score-videos",
+        type=int,
+        default=48,
+        help="that score the video stage; 0: none",
+    )
+    base.add_argument("--scores", type=Path, help="scores.json of jobs.evaluate, for the card")
     return parser
 
 
@@ -39,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse_args(argv)
     torch.set_num_threads(max(1, options.threads))
     try:
+        if options.stage in EVALUATOR_STAGES and options.out is None:
+            raise ConfigError("--out", "names the new folder of the model", "e.g. --out clip")
         STAGES[options.stage](options)
     except MotionRayError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -49,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-STAGES: dict[str, Callable[[argparse.Namespace], None]] = {**EVALUATOR_STAGES}
+STAGES: dict[str, Callable[[argparse.Namespace], None]] = {**BASE_STAGES, **EVALUATOR_STAGES}
 
 
 if __name__ == "__main__":

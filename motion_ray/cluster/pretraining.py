@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
+import ray.exceptions
+import ray.train
 import ray.train.torch
 
 from motion_ray.cluster.environment import prepare_worker_environment
@@ -23,6 +25,7 @@ from motion_ray.cluster.relay import (
     Attempt,
     EventSender,
     Failure,
+    Item,
     Notice,
     forwarded_warnings,
     start_relay,
@@ -103,8 +106,7 @@ def run_stage_in_workers(
         resources: of each.
 
     Raises:
-        MotionRayError: a failure that a retry would meet again.
-        ray.train.TrainingFailedError: all attempts failed.
+        MotionRayError: a failure that a retry would meet again, or all attempts failed.
     """
     relay = start_relay()
     assignment = StageAssignment(stage, settings, workspace, resources, relay)
@@ -116,21 +118,34 @@ def run_stage_in_workers(
         run_config=run_config(f"pretrain-{stage}", workspace.folder(stage), relay),
     )
     running = BackgroundFit(trainer)
-    over = False
-    while not over:
-        running.wait(REFRESH_SECONDS)
-        over = running.over  # before the relay is emptied for the last time
-        for item in ray.get(relay.drain.remote()):
-            match item:
-                case TrainingProgress():
-                    yield item
-                case Failure(error=error):
-                    raise error
-                case Notice(level=level, text=text):
-                    logger.log(level, "%s", text)
-                case Attempt(number=number, host=host):
-                    logger.info("workers started on %s, attempt %d", host, number)
-    running.result()
+    try:
+        over = False
+        while not over:
+            running.wait(REFRESH_SECONDS)
+            over = running.over  # before the relay is emptied for the last time
+            yield from _progress(ray.get(relay.drain.remote()))
+        running.result()
+    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
+        what = next(iter(str(error).splitlines()), type(error).__name__)
+        raise MotionRayError(
+            f"--workers {workers}",
+            f"training failed, also when tried again: {what[:300]}",
+            "run the same command to go on from the last checkpoint",
+        ) from error
+
+
+def _progress(items: Sequence[Item]) -> Iterator[TrainingProgress]:
+    """What is to be shown; the rest is logged, and a failure raised."""
+    for item in items:
+        match item:
+            case TrainingProgress():
+                yield item
+            case Failure(error=error):
+                raise error
+            case Notice(level=level, text=text):
+                logger.log(level, "%s", text)
+            case Attempt(number=number, host=host):
+                logger.info("workers started on %s, attempt %d", host, number)
 
 
 def check_room(
