@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +69,18 @@ def test_base_held_out_and_improvised_motions_are_all_there_is() -> None:
     assert (*NAMED_MOTIONS, IMPROVISED) == tuple(MOTIONS)
     assert len(set(MOTIONS)) == len(NAMED_MOTIONS) + 1
     assert {*LOWER_MOTIONS, *UPPER_MOTIONS} <= set(BASE_MOTIONS)
+
+
+def test_the_page_about_the_world_names_all_of_it() -> None:
+    page = Path(__file__).parents[3] / "docs" / "puppets.md"
+    rows = re.findall(r"^\| ([a-z ]+?) \|", page.read_text(), re.M)
+    assert [name for name in rows if name in MOTIONS] == [*NAMED_MOTIONS]
+    flat = " ".join(page.read_text().split())
+    assert f"| kinds | {', '.join(KINDS)} |" in flat
+    assert f"| places | {', '.join(PLACES)} |" in flat
+    assert f"| colours | {', '.join(COLOURS)}" in flat
+    for phrase in VAGUE_MOTIONS:
+        assert f'"{phrase}"' in flat
 
 
 # --- captions -------------------------------------------------------------------------------------
