@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from motion_ray.data.frame_folder import numbered_frames
 from motion_ray.data.video import FRAME_FOLDER_FPS
 from motion_ray.errors import DataError
-from motion_ray.evaluation.prompts import TOKEN
+from motion_ray.evaluation.prompts import TOKEN, contains_word
 from motion_ray.files import sha256_of
 from motion_ray.types import CaptionedClip
 
@@ -125,11 +125,6 @@ def scan_motion_folder(path: str | Path) -> FolderScan:
 def scan_regularization_folder(path: str | Path, token: str) -> FolderScan:
     """As :func:`load_regularization_folder`, but with all problems instead of the first."""
     return _Scanner(Path(path).expanduser()).regularization(token)
-
-
-def contains_word(text: str, word: str) -> bool:
-    """Whether a caption holds the word, in any case (CLIP's tokenizers read small letters)."""
-    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def content_hash(path: Path) -> str:

@@ -17,6 +17,11 @@ SLOT = "<motion>"
 TOKEN = "<token>"
 
 
+def contains_word(text: str, word: str) -> bool:
+    """Whether a text holds the word, in any case (CLIP's tokenizers read small letters)."""
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
+
+
 @dataclass(frozen=True)
 class EvalPrompt:
     """A template such as ``"a female firefighter <motion>"`` or ``"a red robot <motion> in the

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from motion_ray.data.clips import (
-    contains_word,
     content_hash,
     load_motion_folder,
     load_regularization_folder,
@@ -19,6 +18,7 @@ from motion_ray.data.clips import (
     store_name,
 )
 from motion_ray.errors import DataError
+from motion_ray.evaluation.prompts import contains_word
 from tests.data.media import numbered, write_pictures
 
 
