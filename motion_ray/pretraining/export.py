@@ -57,17 +57,24 @@ def export_base(workspace: Workspace, out: Path, scores: Path | None = None) -> 
     """
     for stage in (TEXT, VAE, VIDEO):
         workspace.record(stage)
+    measured = None if scores is None else read_scores(scores)
     with atomic_directory(out, BaseModelError) as folder:
         unet, vae = load_denoiser(workspace.model(VIDEO)), load_vae(workspace.model(VAE))
         write_pipeline(folder, unet, vae, workspace.model(TEXT))
         check_pipeline(folder, FRAMES)
         fingerprint = open_model_folder(folder).fingerprint
+        if measured is not None and measured["measured_with"]["base"] != fingerprint:
+            raise ConfigError(
+                f"--scores {scores}",
+                f"was measured of another model than this one, {fingerprint[:12]}",
+                "evaluate the exported folder, then export again",
+            )
         card = BaseCard(
             records={s: workspace.record(s) for s in STAGES if workspace.finished(s)},
             parameters=parameter_counts(folder),
             sizes={part: _size(folder / part) for part in ("unet", "vae", "text_encoder")},
             fingerprint=fingerprint,
-            scores=None if scores is None else read_scores(scores, fingerprint),
+            scores=measured,
         )
         (folder / "README.md").write_text(write_card(card))
         size = _size(folder)
@@ -80,27 +87,22 @@ def export_base(workspace: Workspace, out: Path, scores: Path | None = None) -> 
     return Exported(out, size, fingerprint)
 
 
-def read_scores(path: Path, fingerprint: str) -> Mapping[str, Any]:
-    """What was measured of a model.
+def read_scores(path: Path) -> Mapping[str, Any]:
+    """What ``jobs.evaluate --base-only`` measured; ``["measured_with"]["base"]`` says of what.
 
     Raises:
-        ConfigError: the file cannot be read, or is about another model.
+        ConfigError: the file cannot be read, or holds something else.
     """
     try:
         scores = json.loads(path.read_text())
-        measured = scores["measured_with"]["base"]
+        if not isinstance(scores["measured_with"]["base"], str):
+            raise TypeError("measured_with.base is a sha256")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"--scores {path}",
             f"is no scores.json of a base model ({error})",
             "make one with python -m jobs.evaluate --base-only --base FOLDER --out scores",
         ) from error
-    if measured != fingerprint:
-        raise ConfigError(
-            f"--scores {path}",
-            f"was measured of the model {measured[:12]}, but this one is {fingerprint[:12]}",
-            "evaluate the exported folder, then export again",
-        )
     return scores
 
 

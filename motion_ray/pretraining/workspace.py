@@ -12,11 +12,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.errors import RunFolderError
 from motion_ray.files import atomic_directory, remove_stale, verify_manifest, write_text_atomic
@@ -25,7 +24,11 @@ from motion_ray.metrics import MetricsLog
 from motion_ray.pretraining.parallel import Replicas
 from motion_ray.pretraining.parts import Parts
 
-Scorer = Callable[[UNet3DBackbone], Mapping[str, float]]
+if TYPE_CHECKING:
+    # The processes that draw the world have no use for diffusers, which takes seconds to load.
+    from motion_ray.backbones.unet3d import UNet3DBackbone
+
+Scorer = Callable[["UNet3DBackbone"], Mapping[str, float]]
 """Scores a base model by what it generates: name to value."""
 
 CPU = torch.device("cpu")
