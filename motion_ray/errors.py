@@ -65,6 +65,10 @@ class TokenError(RequestError):
     """A prompt and the motions' tokens do not go together."""
 
 
+class UnknownTokenError(TokenError):
+    """A prompt uses a rare word that is the token of no motion."""
+
+
 class TooLargeError(RequestError):
     """A request asks for more than the server's limits allow."""
 

@@ -1,0 +1,156 @@
+"""The motions of a store that can be served with one base model, as they are now.
+
+A version, once seen, is remembered: it cannot change. Which versions there are is asked again: by
+name at every request, over all names at most once in ``refresh_s`` seconds, and at once when a
+prompt uses a rare word that nobody is known to own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from motion_ray.errors import (
+    IncompatibleMotionError,
+    StoreError,
+    UnknownMotionError,
+    UnknownTokenError,
+)
+from motion_ray.serving.negative import NegativeCache
+from motion_ray.serving.prompt_motions import TokenIndex, motions_in
+from motion_ray.store import DeltaRecord, DeltaStore, check_name
+
+log = logging.getLogger(__name__)
+
+RARE_REFRESH_S = 0.1  # seconds between two looks at the whole store for the sake of rare words
+
+
+class MotionCatalog:
+    """See the top of this file. Safe for threads.
+
+    Args:
+        store: where motions are published.
+        fingerprint: of the base model that is served.
+        refresh_s: seconds for which the list of all motions counts as fresh.
+        unknown_s: seconds for which a name that does not exist is not looked up again.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: DeltaStore,
+        fingerprint: str,
+        *,
+        refresh_s: float = 1.0,
+        unknown_s: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._fingerprint = store, fingerprint
+        self._refresh_s, self._clock = refresh_s, clock
+        self._unknown = NegativeCache(unknown_s, clock)
+        self._lock = threading.Lock()
+        self._records: dict[tuple[str, int], DeltaRecord] = {}
+        self._damaged: set[tuple[str, int]] = set()
+        self._refreshed = float("-inf")
+
+    def resolve(self, name: str, version: int | None = None) -> DeltaRecord:
+        """A motion by name, in its newest version or in a given one.
+
+        Raises:
+            UnknownMotionError: no such name or version.
+            IncompatibleMotionError: it was made for another base model.
+            StoreError: a bad name, or the store cannot be read.
+        """
+        check_name(name)
+        with self._lock:
+            record = self._records.get((name, version)) if version is not None else None
+        if record is None:
+            reference = name if version is None else f"{name}@{version}"
+            self._unknown.check(reference)
+            try:
+                record = self._store.resolve(reference)
+            except UnknownMotionError as fault:
+                self._unknown.add(reference, fault)
+                raise
+            with self._lock:
+                self._records[name, record.version] = record
+        if record.base_fingerprint != self._fingerprint:
+            rule = f"{record.reference} was made for base {record.base_fingerprint[:8]}.."
+            served = f"{self._fingerprint[:8]}.. is served"
+            raise IncompatibleMotionError("motions", f"{rule}, {served}", "choose another motion")
+        return record
+
+    def published(self, name: str) -> None:
+        """A motion has just been published: forget that it was unknown."""
+        self._unknown.forget(name)
+        with self._lock:
+            self._refreshed = float("-inf")
+
+    def motions(self) -> list[DeltaRecord]:
+        """The newest version of every motion, of whatever base, sorted by name."""
+        self._refresh(self._refresh_s)
+        newest: dict[str, DeltaRecord] = {}
+        with self._lock:
+            for (name, _), record in sorted(self._records.items()):
+                newest[name] = record
+        return list(newest.values())
+
+    def versions(self, name: str) -> list[DeltaRecord]:
+        """Every version of one motion that is known, oldest first."""
+        self._refresh(self._refresh_s)
+        with self._lock:
+            return [record for (each, _), record in sorted(self._records.items()) if each == name]
+
+    def asked_for(self, prompt: str) -> Sequence[DeltaRecord]:
+        """Motions that a prompt asks for by their tokens, in their newest versions.
+
+        Raises:
+            UnknownTokenError: a rare word that no motion owns.
+            TokenError: a token that several motions own.
+            StoreError: the store cannot be read.
+        """
+        try:
+            names = motions_in(prompt, self._index(self._refresh_s))
+        except UnknownTokenError:
+            # It may have been published a moment ago.
+            names = motions_in(prompt, self._index(RARE_REFRESH_S))
+        return [self.resolve(name) for name in names]
+
+    def _index(self, fresh_s: float) -> TokenIndex:
+        self._refresh(fresh_s)  # not left to motions(), which may be content with an older look
+        owners: dict[str, list[str]] = defaultdict(list)
+        others: set[str] = set()
+        for record in self.motions():
+            if record.base_fingerprint == self._fingerprint:
+                owners[record.token.casefold()].append(record.name)
+            else:
+                others.add(record.token.casefold())
+        known = {token: tuple(names) for token, names in sorted(owners.items())}
+        return TokenIndex(known, frozenset(others - known.keys()))
+
+    def _refresh(self, fresh_s: float) -> None:
+        """Read what is new in the store, unless that happened less than ``fresh_s`` ago."""
+        with self._lock:
+            now = self._clock()
+            if now - self._refreshed < fresh_s:
+                return
+            there = self._store.versions()
+            for gone in self._records.keys() - set(there):
+                del self._records[gone]
+            for name, version in there:
+                if (name, version) not in self._records:
+                    self._read(name, version)
+            self._refreshed = now
+
+    def _read(self, name: str, version: int) -> None:
+        """Remember one version; one that is damaged is told once and tried again every time."""
+        try:
+            self._records[name, version] = self._store.resolve(f"{name}@{version}")
+            self._damaged.discard((name, version))
+        except StoreError as damage:
+            if (name, version) not in self._damaged:
+                log.warning("left out: %s", damage)
+            self._damaged.add((name, version))

@@ -1,0 +1,158 @@
+"""The catalog: what was just published is there, what never changes is read once."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from motion_ray.errors import StoreError, UnknownMotionError, UnknownTokenError
+from motion_ray.serving.catalog import MotionCatalog
+from motion_ray.serving.prompt_motions import TokenIndex, looks_rare, motions_in
+from motion_ray.store import DeltaStore
+from tests.serving.toy import FINGERPRINT, toy_delta
+
+
+class CountingStore(DeltaStore):
+    """A store that counts the references it resolves."""
+
+    def __init__(self, uri: Any) -> None:
+        super().__init__(uri)
+        self.resolved: list[str] = []
+
+    def resolve(self, reference: str):
+        self.resolved.append(reference)
+        return super().resolve(reference)
+
+
+@pytest.fixture
+def store(tmp_path) -> CountingStore:
+    return CountingStore(tmp_path / "store")
+
+
+@pytest.fixture
+def now() -> list[float]:
+    return [0.0]
+
+
+@pytest.fixture
+def catalog(store, now) -> MotionCatalog:
+    return MotionCatalog(store, FINGERPRINT, clock=lambda: now[0])
+
+
+def test_a_published_motion_is_there_at_once(store, catalog):
+    store.publish(toy_delta(1), "arms")
+    assert catalog.resolve("arms").version == 1
+    store.publish(toy_delta(2), "arms")
+    assert catalog.resolve("arms").version == 2
+    assert catalog.resolve("arms", 1).sha256 == toy_delta(1).sha256
+
+
+def test_a_version_is_read_once(store, catalog):
+    store.publish(toy_delta(1), "arms")
+    for _ in range(3):
+        catalog.resolve("arms", 1)
+    assert store.resolved == ["arms@1"]
+
+
+def test_an_unknown_name_is_looked_up_once_in_a_while(store, catalog, now):
+    for _ in range(3):
+        with pytest.raises(UnknownMotionError):
+            catalog.resolve("arms")
+    assert store.resolved == ["arms"]
+    store.publish(toy_delta(1), "arms")
+    now[0] = 2.0
+    assert catalog.resolve("arms").version == 1
+
+
+def test_who_publishes_can_say_so(store, catalog):
+    with pytest.raises(UnknownMotionError):
+        catalog.resolve("arms")
+    assert catalog.motions() == []
+    store.publish(toy_delta(1), "arms")
+    catalog.published("arms")
+    assert catalog.resolve("arms").version == 1
+    assert [record.name for record in catalog.motions()] == ["arms"]
+
+
+def test_a_token_published_a_moment_ago_is_found(store, catalog, now):
+    assert catalog.asked_for("a robot waving") == []
+    store.publish(toy_delta(1, token="zwx"), "arms")
+    with pytest.raises(UnknownTokenError):
+        catalog.asked_for("doing the zwx")
+    now[0] = 0.1
+    assert [record.name for record in catalog.asked_for("doing the zwx")] == ["arms"]
+
+
+def test_the_newest_version_of_a_token_counts_without_delay(store, catalog):
+    store.publish(toy_delta(1), "arms")
+    assert [record.version for record in catalog.asked_for("the pll")] == [1]
+    store.publish(toy_delta(2), "arms")
+    assert [record.version for record in catalog.asked_for("the pll")] == [2]
+
+
+def test_motions_and_versions(store, catalog, now):
+    for seed in (1, 2):
+        store.publish(toy_delta(seed), "arms")
+    store.publish(toy_delta(3), "hat")
+    assert [record.reference for record in catalog.motions()] == ["arms@2", "hat@1"]
+    assert [record.version for record in catalog.versions("arms")] == [1, 2]
+    reads = len(store.resolved)
+    now[0] = 5.0
+    catalog.motions()
+    assert len(store.resolved) == reads, "a version cannot change, so it is not read again"
+
+
+def test_a_damaged_entry_is_told_once_and_found_when_mended(store, catalog, now, caplog, tmp_path):
+    store.publish(toy_delta(1), "arms")
+    store.publish(toy_delta(2), "hat")
+    ref = tmp_path / "store/refs/hat/1.json"
+    intact = ref.read_bytes()
+    ref.write_bytes(b"{}")
+    for second in (0.0, 1.0, 2.0):
+        now[0] = second
+        assert [record.name for record in catalog.motions()] == ["arms"]
+    assert caplog.text.count("left out") == 1
+    with pytest.raises(StoreError, match="is damaged"):
+        catalog.resolve("hat")
+    ref.write_bytes(intact)
+    now[0] = 3.0
+    assert [record.name for record in catalog.motions()] == ["arms", "hat"]
+
+
+def test_a_motion_that_was_removed_is_gone(store, catalog, now, tmp_path):
+    store.publish(toy_delta(1), "arms")
+    assert catalog.resolve("arms", 1)
+    (tmp_path / "store/refs/arms/1.json").unlink()
+    now[0] = 1.0
+    assert catalog.motions() == []
+    with pytest.raises(UnknownMotionError):
+        catalog.resolve("arms", 1)
+
+
+def test_a_thousand_motions_are_searched_quickly(store, catalog):
+    owners = {f"t{number}k": (f"m{number}",) for number in range(1000)}
+    index = TokenIndex(owners)
+    motions_in("warm up the cache of expressions", index)
+    started = time.perf_counter()
+    assert motions_in("a robot doing the t500k and the t3k", index) == ["m500", "m3"]
+    assert time.perf_counter() - started < 0.05
+
+
+@pytest.mark.parametrize("word", ["sks", "pll", "PLL", "olis", "zwx", "ktn", "vlrt"])
+def test_words_that_are_chosen_for_tokens(word):
+    assert looks_rare(word)
+
+
+@pytest.mark.parametrize(
+    "word", ["robot", "hd", "tv", "dvd", "my", "sky", "gym", "rhythm", "hmm", "4k", "x", "a"]
+)
+def test_words_that_people_write(word):
+    assert not looks_rare(word)
+
+
+def test_a_token_that_is_no_word_is_found():
+    index = TokenIndex({"v*": ("arms",), "pll": ("hat",)})
+    assert motions_in("a robot doing the V*, and the pll", index) == ["hat", "arms"]
+    assert motions_in("a robot doing the xV*", index) == []
