@@ -43,8 +43,8 @@ blurred, noisy, lighter or darker.
 ## How good it is
 
 {tested} scenes of combinations of kind, colour and place that training did not see, one frame each.
-The right option of an attribute must have the highest cosine among all its options ({options}), the
-rest of the phrase being right.
+The right option of an attribute must have the highest cosine among all its options
+({options}), the rest of the phrase being right.
 
 | zero-shot accuracy | {attributes} |
 |---|{rule}
