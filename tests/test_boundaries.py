@@ -30,9 +30,14 @@ HOMES: dict[str, tuple[str, ...]] = {
     "decord": ("motion_ray/data/video.py",),
     "av": ("motion_ray/data/video.py", "motion_ray/data/container.py"),
     "open_clip": ("motion_ray/evaluation/*",),
-    "diffusers": ("motion_ray/backbones/*", "motion_ray/diffusion/*"),
+    # Pretraining trains their modules, which backbones/embedded.py builds; here and below.
+    "diffusers": ("motion_ray/backbones/*", "motion_ray/diffusion/*", "motion_ray/pretraining/*"),
     # Text encoders of base models, and video classifiers that say which motion a video shows.
-    "transformers": ("motion_ray/backbones/*", "motion_ray/evaluation/motion*.py"),
+    "transformers": (
+        "motion_ray/backbones/*",
+        "motion_ray/evaluation/motion*.py",
+        "motion_ray/pretraining/*",
+    ),
     "peft": ("motion_ray/customization/*", "motion_ray/backbones/*"),
     "rich": ("jobs/*", "benchmarks/*"),
     "fastapi": ("deployments/*",),
