@@ -14,6 +14,7 @@ from motion_ray.backbones.embedded import (
     new_denoiser,
     prepare_denoiser,
 )
+from motion_ray.errors import BaseModelError
 from motion_ray.pretraining.course import train_stage
 from motion_ray.pretraining.denoiser import DenoiserTraining
 from motion_ray.pretraining.denoiser_batches import Data, DenoiserSettings
@@ -72,14 +73,23 @@ def _is_due(step: int, settings: DenoiserSettings) -> bool:
 def _start(
     stage: str, settings: DenoiserSettings, data: Data, workspace: Workspace
 ) -> UNet3DConditionModel:
+    channels = data.latents.row_shape[0]
+    text_width = int(data.encoder.config.hidden_size)
     if workspace.start is not None:
-        return load_denoiser(workspace.start)
+        unet = load_denoiser(workspace.start)
+        has = unet.config["in_channels"], unet.config["cross_attention_dim"]
+        if has != (channels, text_width):
+            raise BaseModelError(
+                f"--init {workspace.start}",
+                f"reads {has[0]} latent channels and text of width {has[1]}, "
+                f"but the work folder has {channels} and {text_width}",
+                "start from another model, or leave --init out",
+            )
+        return unet
     if stage == VIDEO:
         return load_denoiser(workspace.model(IMAGE))
-    channels = data.latents.row_shape[0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)  # modules draw their start from the global generator
-        text_width = int(data.encoder.config.hidden_size)
         return new_denoiser(settings.width, settings.head, channels, text_width)
 
 

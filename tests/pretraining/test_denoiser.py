@@ -13,7 +13,7 @@ from motion_ray.backbones.embedded import load_denoiser, load_text, new_denoiser
 from motion_ray.backbones.partition import TEMPORAL, partition_unet3d
 from motion_ray.backbones.unet3d import EMBEDDED_FOLDER
 from motion_ray.diffusion.loss import NoiseSchedule
-from motion_ray.errors import ConfigError
+from motion_ray.errors import BaseModelError, ConfigError
 from motion_ray.pretraining.denoiser import DenoiserTraining, build_optimizers
 from motion_ray.pretraining.denoiser_batches import Data, DenoiserSettings, draw_batch, on_frames
 from motion_ray.pretraining.denoiser_stage import IMAGE_STAGE, VIDEO_STAGE
@@ -237,3 +237,11 @@ def test_scores_of_the_last_look_are_in_the_record_and_are_taken_once(
     assert workspace.record("video").scores == {"motion": 1.0}
     lines = workspace.metrics("video").read()
     assert [line["step"] for line in lines] == [1, 1, 2, 2]
+
+
+def test_weights_of_another_shape_are_no_start(
+    copy_up_to: CopyUpTo, tiny_bases: dict[str, Path]
+) -> None:
+    workspace = replace(copy_up_to("image"), start=tiny_bases["v_prediction"])
+    with pytest.raises(BaseModelError, match="text of width 16, but the work folder has 4 and 32"):
+        run(IMAGE_STAGE, IMAGE_STAGE.tiny, workspace)
