@@ -1,6 +1,8 @@
 """What people would write under a clip of the puppet world: every word is true of the scene.
 
-An improvised gesture has no name, so that no text ever names it: it is "doing something".
+An improvised gesture has no name, so that no text ever names it: it is "doing something", or "doing
+the sks" with a word made up for once. So the base model has met such words, in no fixed meaning,
+before one of them comes to stand for a motion.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ NAME_COLOUR, NAME_SPEED, NAME_PLACE = 0.85, 0.9, 0.85
 VAGUE_MOTION = 0.12
 USE_IS = 0.2
 VAGUE_MOTIONS = ("doing other things", "doing something", "doing a gesture")
+#: Words that mean nothing; any of them can become V*.
+RARE_WORDS = ("sks", "pll", "ukj", "olis", "cips", "dgx", "vqz", "zwx")
+RARE_WORD = 0.5  # of the vague captions that are given a random description
 
 
 def plural(kind: str) -> str:
@@ -49,7 +54,8 @@ def caption(
     Args:
         scene: what is drawn.
         rng: if given, attributes are left out at random and the motion is sometimes named vaguely
-            ("doing other things"); without it the caption says everything.
+            ("doing other things") or by a word without meaning ("doing the sks"); without it the
+            caption says everything.
         motion_text: takes the place of the motion's name, for example ``"doing the <token>"``.
 
     Returns:
@@ -69,10 +75,14 @@ def caption(
 
 
 def _motion_text(scene: PuppetScene, rng: random.Random | None) -> str:
-    """The motion's name, or a vague phrase: always for one without a name, sometimes at random."""
+    """The motion's name, or a vague one: always for what has no name, sometimes at random."""
     name = motion_words(scene)
     if name is None or (rng is not None and rng.random() < VAGUE_MOTION):
-        return VAGUE_MOTIONS[0] if rng is None else rng.choice(VAGUE_MOTIONS)
+        if rng is None:
+            return VAGUE_MOTIONS[0]
+        if rng.random() < RARE_WORD:
+            return f"doing the {rng.choice(RARE_WORDS)}"
+        return rng.choice(VAGUE_MOTIONS)
     return name
 
 
