@@ -31,7 +31,7 @@ def succeed(
 ) -> None:
     """Running to succeeded."""
     connection.execute(
-        "UPDATE jobs SET state = 'succeeded', result_file = ?, result_bytes = ?,"
+        "UPDATE jobs SET state = 'succeeded', done = total, result_file = ?, result_bytes = ?,"
         " result_sha256 = ?, timings = ?, finished_at = ?, lease_until = NULL WHERE id = ?",
         (result.file, result.nbytes, result.sha256, as_text(timings), now, row["id"]),
     )

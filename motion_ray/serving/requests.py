@@ -142,9 +142,9 @@ class ServingLimits(_Frozen):
 
     prompt_chars: int = Field(default=1000, ge=1, description="of each prompt")
     motions: int = Field(default=4, ge=0, description="in one request")
-    frames: int = Field(default=64, ge=1)
-    side: int = Field(default=1024, ge=8, description="pixels")
-    steps: int = Field(default=100, ge=1)
+    frames: int = Field(default=64, ge=1, le=256)
+    side: int = Field(default=1024, ge=8, le=2048, description="pixels")
+    steps: int = Field(default=100, ge=1, le=1000)
     fps: int = Field(default=60, ge=1)
     work: int = Field(
         default=24 * 320 * 576 * 50, ge=1, description="frames x width x height x steps"

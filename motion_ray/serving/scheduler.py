@@ -19,7 +19,6 @@ seconds of being submitted, whatever else arrives (tested).
 from __future__ import annotations
 
 import enum
-import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,6 +51,7 @@ class Stop(enum.StrEnum):
 
     CANCELLED = "cancelled"
     DEADLINE = "deadline_exceeded"
+    SHUTDOWN = "shutdown"  # of the replica; the job is to be run elsewhere
 
 
 class Cancelling(enum.StrEnum):
@@ -130,10 +130,10 @@ class Scheduler:
         self._ids.add(ticket.id)
         self._line.setdefault(ticket.client, deque()).append(_Queued(ticket, now))
 
-    def cancel(self, job: str) -> Cancelling:
-        """Take a job out of the queue, or tell it to stop."""
+    def cancel(self, job: str, why: Stop = Stop.CANCELLED) -> Cancelling:
+        """Take a job out of the queue, or tell it to stop; the first reason stays."""
         if self._running is not None and self._running.ticket.id == job:
-            self._running.stop = self._running.stop or Stop.CANCELLED
+            self._running.stop = self._running.stop or why
             return Cancelling.STOPPING
         for queued in self._all():
             if queued.ticket.id == job:
@@ -183,11 +183,6 @@ class Scheduler:
         """The job that would be next if the running one ended now: what to load ahead."""
         chosen = self._choose(now)
         return None if chosen is None else chosen.ticket
-
-    def wake_at(self) -> float:
-        """When the first queued deadline passes; infinity if there is none."""
-        deadlines = [each.ticket.deadline for each in self._all()]
-        return min((each for each in deadlines if each is not None), default=math.inf)
 
     def expected_wait(self) -> float:
         """Seconds until a job that comes now would start, from the mean of those before it."""

@@ -1,0 +1,338 @@
+"""A replica between job store and engine: every way that a job can go ends in the right state."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from motion_ray.diffusion.sampler import OnStep
+from motion_ray.errors import Cancelled, DeltaError, JobStoreError, OverloadedError
+from motion_ray.files import write_bytes_atomic
+from motion_ray.serving import heart
+from motion_ray.serving.engine import Generation
+from motion_ray.serving.jobs import AdmissionLimits, Beat, EventKind, Job, JobState, NewJob
+from motion_ray.serving.mix import Mix
+from motion_ray.serving.replica import Replica, ReplicaConfig
+from motion_ray.serving.requests import GenerationSpec
+from motion_ray.serving.results import ResultFolder, tidy
+from motion_ray.serving.scheduler import Cancelling
+from motion_ray.serving.sqlite_jobs import SqliteJobStore
+from motion_ray.types import GeneratedVideo
+
+SPEC = GenerationSpec(
+    prompt="a red robot",
+    negative_prompt="",
+    width=8,
+    height=8,
+    frames=1,
+    fps=8,
+    steps=3,
+    guidance=1,
+    seed=0,
+)
+
+
+class FakeEngine:
+    """Takes its time in steps; what the seed says happens."""
+
+    BROKEN, CRASHES = 1, 2
+
+    def __init__(self) -> None:
+        self.seconds = 0.001
+        self.entered, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
+        self.prefetched: list[str] = []
+        self.stepped = 0
+
+    def mix(self, spec: GenerationSpec) -> Mix:
+        if spec.prompt == "gone":
+            raise DeltaError("/srv/store", "is damaged", "publish it again")
+        return Mix()
+
+    def prefetch(self, mix: Mix, level: str) -> bool:
+        self.prefetched.append(level)
+        return True
+
+    def generate(
+        self,
+        spec: GenerationSpec,
+        mix: Mix,
+        *,
+        on_step: OnStep | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Generation:
+        assert on_step is not None and cancelled is not None
+        self.entered.set()
+        if spec.seed == self.BROKEN:
+            raise DeltaError("/srv/store", "is damaged", "publish it again")
+        if spec.seed == self.CRASHES:
+            raise RuntimeError("/srv/secret: out of memory")
+        for step in range(spec.steps):
+            assert self.go_on.wait(20)
+            if cancelled():
+                raise Cancelled("generation", f"cancelled after {step} steps")
+            time.sleep(self.seconds)
+            self.stepped = step + 1
+            on_step(step + 1, spec.steps)
+        frames = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+        video = GeneratedVideo(frames, 8, spec.prompt, spec.seed)
+        return Generation(video, (), {"load": 0.1, "denoise": 0.2, "decode": 0.3})
+
+
+def write(path: Path, video: GeneratedVideo) -> None:
+    write_bytes_atomic(path, f"video of {video.prompt}, seed {video.seed}".encode())
+
+
+@pytest.fixture
+def store(tmp_path) -> SqliteJobStore:
+    return SqliteJobStore(tmp_path / "jobs.sqlite")
+
+
+@pytest.fixture
+def results(tmp_path) -> ResultFolder:
+    return ResultFolder(tmp_path / "results")
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def replica(engine, store, results) -> Iterator[Replica]:
+    replica = Replica("one", engine, store, results, write, ReplicaConfig(lease_s=5))
+    yield replica
+    engine.go_on.set()
+    replica.close(0)
+
+
+def accept(store: SqliteJobStore, deadline: float | None = None, **changes) -> Job:
+    request = SPEC.model_copy(update=changes).model_dump(mode="json")
+    return store.create(NewJob("ann", request, "f", deadline=deadline), AdmissionLimits()).job
+
+
+def ended(store: SqliteJobStore, job: Job) -> Job:
+    """The job, once it has reached a final state."""
+    until = time.monotonic() + 20
+    while not (found := store.get(job.id)).state.final:
+        assert time.monotonic() < until, found
+        time.sleep(0.005)
+    return found
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+def test_a_job_becomes_a_video(replica, store, results, engine):
+    job = accept(store, seed=7)
+    replica.submit(job)
+    found = ended(store, job)
+    assert found.state is JobState.SUCCEEDED and found.result is not None
+    assert results.path(found.result.file).read_bytes() == b"video of a red robot, seed 7"
+    assert set(found.timings) == {"queue", "load", "denoise", "decode", "encode"}
+    assert found.worker == "one" and found.done == found.total
+    assert engine.prefetched == ["host"]
+
+
+def test_progress_comes_from_real_steps(replica, store, engine):
+    engine.seconds = 0.15
+    job = accept(store, steps=4)
+    replica.submit(job)
+    ended(store, job)
+    progress = [e.data for e in store.events(job.id) if e.kind is EventKind.PROGRESS]
+    assert len(progress) >= 2 and all(each["total"] == 4 for each in progress)
+    assert [each["done"] for each in progress] == sorted({each["done"] for each in progress})
+
+
+@pytest.mark.parametrize(
+    ("seed", "code", "message"),
+    [
+        (FakeEngine.BROKEN, "motion_broken", "the motion: is damaged; publish it again"),
+        (FakeEngine.CRASHES, "internal_error", "the server made a mistake; it has been logged"),
+    ],
+)
+def test_a_failure_is_told_without_our_secrets(replica, store, seed, code, message):
+    bad, good = accept(store, seed=seed), accept(store)
+    replica.submit(bad)
+    replica.submit(good)
+    failure = ended(store, bad).failure
+    assert failure is not None and (failure.code, failure.message) == (code, message)
+    assert ended(store, good).state is JobState.SUCCEEDED
+
+
+def test_a_job_whose_motion_is_gone_fails_at_once(replica, store):
+    job = accept(store, prompt="gone")
+    with pytest.raises(DeltaError):
+        replica.submit(job)
+    failure = store.get(job.id).failure
+    assert failure is not None and failure.code == "motion_broken"
+
+
+def test_a_running_job_stops_within_one_step(replica, store, engine, results):
+    job = accept(store, steps=1000)
+    engine.go_on.clear()
+    replica.submit(job)
+    assert engine.entered.wait(20)
+    store.cancel(job.id)
+    assert replica.cancel(job.id) is Cancelling.STOPPING
+    engine.go_on.set()
+    assert ended(store, job).state is JobState.CANCELLED
+    assert engine.stepped <= 1
+    assert results.names() == set()
+
+
+def test_a_cancellation_elsewhere_is_heard_of(replica, store, engine):
+    """The store alone tells it; the replica is not called."""
+    engine.seconds = 0.05
+    job = accept(store, steps=1000)
+    replica.submit(job)
+    assert engine.entered.wait(20)
+    store.cancel(job.id)
+    assert ended(store, job).state is JobState.CANCELLED
+    assert engine.stepped < 100
+
+
+def test_a_job_cancelled_while_it_waits_never_starts(replica, store, engine):
+    first, second = accept(store), accept(store)
+    engine.go_on.clear()
+    replica.submit(first)
+    assert engine.entered.wait(20)
+    replica.submit(second)
+    store.cancel(second.id)  # nobody told the replica
+    engine.go_on.set()
+    ended(store, first)
+    third = accept(store)
+    replica.submit(third)
+    ended(store, third)
+    assert store.get(second.id).attempt == 0
+
+
+def test_deadlines(replica, store, engine):
+    late = accept(store, deadline=time.time() + 0.3, steps=1000)
+    waits = accept(store, deadline=time.time() + 0.2)
+    engine.seconds = 0.02
+    replica.submit(late)
+    assert engine.entered.wait(20)
+    replica.submit(waits)
+    for job, message in ((late, "while it ran"), (waits, "before it was started")):
+        failure = ended(store, job).failure
+        assert failure is not None and failure.code == "deadline_exceeded"
+        assert message in failure.message
+
+
+def test_two_replicas_do_not_run_the_same_job(replica, store, results, engine):
+    other = Replica("two", engine, store, results, write)
+    jobs = [accept(store) for _ in range(4)]
+    for job in jobs:
+        replica.submit(job)
+        other.submit(job)
+    found = [ended(store, job) for job in jobs]
+    other.close(5)
+    assert {job.attempt for job in found} == {1}
+    assert {job.state for job in found} == {JobState.SUCCEEDED}
+
+
+def test_a_full_replica_refuses_and_the_job_stays_queued(store, results, engine):
+    replica = Replica("one", engine, store, results, write, ReplicaConfig(queue=1))
+    engine.go_on.clear()
+    running, waiting, refused = (accept(store) for _ in range(3))
+    replica.submit(running)
+    assert engine.entered.wait(20)
+    replica.submit(waiting)
+    assert replica.load()[0] == 1
+    with pytest.raises(OverloadedError):
+        replica.submit(refused)
+    assert store.get(refused.id).state is JobState.QUEUED
+    engine.go_on.set()
+    replica.close(10)
+
+
+def test_a_replica_that_shuts_down_gives_its_jobs_back(store, results, engine):
+    replica = Replica("one", engine, store, results, write)
+    running, waiting = accept(store, steps=3000), accept(store)
+    replica.submit(running)
+    assert engine.entered.wait(20)
+    replica.submit(waiting)
+    replica.close(0.01)
+    assert [job.id for job in store.queued()] == [running.id, waiting.id]
+    assert store.get(running.id).losses == 0
+    quick = FakeEngine()
+    quick.seconds = 0
+    second = Replica("two", quick, store, results, write)
+    for job in store.queued():
+        second.submit(store.get(job.id))
+    ended(store, waiting)
+    second.close(0)
+
+
+def test_a_replica_that_lost_its_claim_leaves_the_job_alone(store, results, engine):
+    """It was away for too long; the job runs elsewhere meanwhile."""
+    replica = Replica("one", engine, store, results, write, ReplicaConfig(lease_s=0.3))
+    job = accept(store, steps=1000)
+    engine.go_on.clear()
+    replica.submit(job)
+    assert engine.entered.wait(20)
+    with store._database.writing() as connection:  # as if it had been silent for an hour
+        connection.execute("UPDATE jobs SET lease_until = 0")
+    [found] = tidy(store, results)
+    assert found.state is JobState.QUEUED
+    other = store.start(job.id, "two", 100)
+    assert other is not None
+    time.sleep(0.3)  # the next sign of life tells it
+    engine.go_on.set()
+    replica.close(10)
+    assert store.get(job.id) == other
+    assert engine.stepped <= 2
+
+
+def test_a_claim_is_renewed_for_as_long_as_the_job_runs(store, results, engine):
+    replica = Replica("one", engine, store, results, write, ReplicaConfig(lease_s=0.6))
+    job = accept(store, steps=1)
+    engine.go_on.clear()
+    replica.submit(job)
+    assert engine.entered.wait(20)
+    for _ in range(15):
+        time.sleep(0.1)
+        assert store.recover() == []
+    engine.go_on.set()
+    assert ended(store, job).state is JobState.SUCCEEDED
+    replica.close(5)
+
+
+class DeafStore:
+    """A store that cannot be used, or is slow to answer."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.broken = True
+
+    def beat(self, claim, lease_s, done=0, total=0) -> Beat:
+        self.calls += 1
+        if self.broken:
+            raise JobStoreError("jobs.sqlite", "cannot be used: disk I/O error")
+        return Beat(True, False)
+
+
+def test_a_store_that_is_away_for_a_moment_ends_nothing(store, monkeypatch):
+    monkeypatch.setattr(heart, "PACE_S", 0.01)
+    deaf: Any = DeafStore()
+    job = accept(store)
+    with heart.Heart(deaf, job.claim, lease_s=0.5) as beats:
+        until(lambda: deaf.calls >= 2)
+        assert not beats.lost
+        deaf.broken = False
+        calls = deaf.calls
+        until(lambda: deaf.calls > calls)
+        assert not beats.lost
+        deaf.broken = True
+        until(lambda: beats.lost)
