@@ -5,6 +5,7 @@ Shapes: b batch, c channels, f frames, h/w latent cells, n tokens, d text width.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.config import CustomizationConfig
+from motion_ray.customization.tokens import token_contrast
 from motion_ray.data.clips import (
     MotionFolder,
     content_hash,
@@ -27,6 +29,9 @@ from motion_ray.errors import ConfigError, DataError
 from motion_ray.generation import VideoGenerator
 from motion_ray.types import CaptionedClip, Draw, ExampleSet, LatentPosterior
 
+log = logging.getLogger(__name__)
+
+LEAST_CONTRAST = 0.1  # of token_contrast; 0.02 was too little (LOG.md, 2026-11-24), 0.5 is enough
 OnProgress = Callable[[str, int, int], None]
 
 
@@ -136,6 +141,7 @@ class Examples:
                 lambda done, total, stage=stage: on_progress(stage, done, total),
             )
         _check_token_is_read(backbone, clips)
+        _warn_of_a_token_that_is_overlooked(backbone, config, clips)
         self._captions = {
             source: [clip.caption for clip in members] for source, members in sets.items()
         }
@@ -199,3 +205,19 @@ def _check_token_is_read(backbone: UNet3DBackbone, clips: ClipLists) -> None:
                 f"text encoder reads, and {clips.folder.token!r} is cut off",
                 "shorten the caption, for example 'a person doing the <token>'",
             )
+
+
+def _warn_of_a_token_that_is_overlooked(
+    backbone: UNet3DBackbone, config: CustomizationConfig, clips: ClipLists
+) -> None:
+    """A fixed V* that the text encoder overlooks is nothing to tie a motion to."""
+    token = clips.folder.token
+    contrast = token_contrast(backbone, clips.motion[0].caption, token)
+    if not config.train_token and contrast < LEAST_CONTRAST:
+        log.warning(
+            "the text encoder hardly tells %r from other words (%.0f %% of a caption's "
+            "states depend on it): the motion may not be learned; try another token, or "
+            "train_token=true",
+            token,
+            100 * contrast,
+        )

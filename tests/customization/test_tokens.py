@@ -7,8 +7,9 @@ import torch
 
 from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.customization.delta import TOKEN_EMBEDDING
+from motion_ray.customization.examples import Examples, read_clip_lists
 from motion_ray.customization.loop import customize
-from motion_ray.customization.tokens import TrainedToken
+from motion_ray.customization.tokens import TrainedToken, token_contrast
 from motion_ray.errors import BaseModelError
 from motion_ray.store import DeltaStore
 
@@ -37,6 +38,28 @@ def test_gradients_reach_the_row_through_the_frozen_encoder(backbone):
     (states * torch.linspace(-1, 1, states.shape[-1])).sum().backward()
     assert token.row.grad is not None and float(token.row.grad.abs().max()) > 0
     assert all(p.grad is None for p in backbone.text_encoder.parameters())
+
+
+def overlook_words(backbone) -> None:
+    """Every word gets the same embedding, as if the encoder had learned to look at none."""
+    table = backbone.text_encoder.get_input_embeddings().weight
+    with torch.no_grad():
+        table.copy_(table[:1].expand_as(table))
+
+
+def test_contrast_is_what_depends_on_the_token(backbone):
+    assert token_contrast(backbone, "a person doing the pll", "pll") > 0.1
+    overlook_words(backbone)
+    assert token_contrast(backbone, "a person doing the pll", "pll") == 0
+
+
+def test_a_token_that_the_encoder_overlooks_is_warned_of(backbone, tiny_run, tmp_path, caplog):
+    clips = read_clip_lists(tiny_run, tmp_path / "none")
+    Examples(backbone, tiny_run, clips, tmp_path / "cache", lambda *_: None)
+    assert "hardly tells" not in caplog.text
+    overlook_words(backbone)
+    Examples(backbone, tiny_run, clips, tmp_path / "cache", lambda *_: None)
+    assert "hardly tells 'pll' from other words (0 %" in caplog.text
 
 
 def test_a_token_that_splits_is_refused(backbone):
