@@ -78,7 +78,6 @@ def evaluate_base(options: argparse.Namespace) -> None:
     """Score the base on held-out prompts."""
     bench, console = _bench(options), Console()
     prompts = balanced_prompts(500 if options.videos is None else options.videos)
-    _draw_sheet(bench, prompts, options.out / "sheet.png")
     with progress_of(console) as told:
         scores = score_base(
             bench,
@@ -88,6 +87,7 @@ def evaluate_base(options: argparse.Namespace) -> None:
             on_progress=told,
         )
     _write(options.out, scores.to_dict())
+    _draw_sheet(bench, prompts, options.out / "sheet.png")
     show_base(console, scores, options.out)
 
 
@@ -100,12 +100,12 @@ def evaluate_motion(options: argparse.Namespace) -> None:
     videos = 40 if options.videos is None else options.videos
     prompts = custom_prompts(motion, delta.header.token, videos)
     bench, console = _bench(options), Console()
-    with delta.applied(bench.backbone):
-        _draw_sheet(bench, prompts, options.out / "sheet.png")
     with progress_of(console) as told:
         rows = options.out / "rows.jsonl"
         scores = score_customized(bench, delta, motion, prompts, rows_file=rows, on_progress=told)
     _write(options.out, scores.to_dict())
+    with delta.applied(bench.backbone):
+        _draw_sheet(bench, prompts, options.out / "sheet.png")
     show_custom(console, scores, options.out)
 
 
@@ -121,7 +121,7 @@ def _bench(options: argparse.Namespace) -> Bench:
 
 
 def _draw_sheet(bench: Bench, prompts: Sequence[ScenePrompt], path: Path) -> None:
-    """The first videos as a picture, before the long part."""
+    """The first videos as a picture; a video is the same whenever it is made."""
     some = prompts[:SHOWN_VIDEOS]
     videos = bench.generator().generate([p.text for p in some], [p.seed for p in some])
     write_video_sheet(path, [video.frames for video in videos], [p.text for p in some])
