@@ -24,7 +24,7 @@ def test_killed_twenty_times_ends_with_the_same_bits(tiny_run, tmp_path, engine)
     kills = KILLS if engine == "torch" else 4
     config = tiny_run.replace(
         {
-            "max_steps": 60,
+            "max_steps": 150,  # more than twenty lives of a few steps each
             "checkpoint_every": 3,
             "engine": {"name": engine, "dropout": True},
             "batch_size": 2,

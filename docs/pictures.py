@@ -1,0 +1,86 @@
+"""Draw the animated pictures of the README: what the base model knows, and what it learned.
+
+Example, after ``make demo``: ``.venv/bin/python docs/pictures.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.data.clips import load_motion_folder
+from motion_ray.data.puppets.motions import BASE_MOTIONS
+from motion_ray.data.video import read_clip
+from motion_ray.evaluation.prompts import EvalPrompt
+from motion_ray.evaluation.scene_prompts import balanced_prompts
+from motion_ray.generation import VideoGenerator
+from motion_ray.recipes import load_config
+from motion_ray.store import DeltaStore
+
+IMAGES = Path(__file__).parent / "images"
+COLUMNS, ENLARGED, FRAME_MS, GAP = 6, 2, 125, 4
+COLOURS_OF_A_GIF = 128
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Generate and write ``docs/images/base.gif`` and ``docs/images/demo.gif``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--demo", type=Path, default=Path("demo"), help="folder of make demo")
+    parser.add_argument("--name", default="swinging-arms", help="motion in its store")
+    options = parser.parse_args(arguments)
+    folder = options.demo / "motion"
+    config = load_config("puppet", motion=str(folder))
+    backbone = load_backbone(config.base)
+    generator = VideoGenerator(backbone, config.sampling, config.clips)
+    prompts = [each.text for each in balanced_prompts(2 * COLUMNS, BASE_MOTIONS, seed=1)]
+    write_gif(IMAGES / "base.gif", rows_of(videos(generator, prompts)))
+    print("\n".join(prompts))
+
+    motion = load_motion_folder(folder)
+    training = [
+        read_clip(c.path, config.clips, frame_fps=c.frame_fps).frames
+        for c in motion.clips[:COLUMNS]
+    ]
+    templates = config.validation.prompts[:COLUMNS]
+    asked = [EvalPrompt(t).with_token(motion.token) for t in templates]
+    before = videos(generator, asked)
+    with DeltaStore(str(options.demo / "run" / "store")).load(options.name).applied(backbone):
+        after = videos(generator, asked)
+    write_gif(IMAGES / "demo.gif", [training, before, after])
+    print("\n".join(asked))
+
+
+def videos(generator: VideoGenerator, prompts: Sequence[str]) -> list[Tensor]:
+    """Frames uint8 ``[f, 3, h, w]`` of each prompt; the seed is its number."""
+    return [video.frames for video in generator.generate(list(prompts), list(range(len(prompts))))]
+
+
+def rows_of(clips: list[Tensor]) -> list[list[Tensor]]:
+    """Clips in rows of equal length."""
+    return [clips[at : at + COLUMNS] for at in range(0, len(clips), COLUMNS)]
+
+
+def write_gif(path: Path, rows: Sequence[Sequence[Tensor]]) -> None:
+    """Write rows of clips ``[f, 3, h, w]`` as one animated picture with white gaps."""
+    padded = [
+        [torch.nn.functional.pad(clip, (0, GAP, 0, GAP), value=255) for clip in row] for row in rows
+    ]
+    frames = torch.cat([torch.cat(row, -1) for row in padded], -2)
+    pictures = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in frames]
+    larger = [
+        p.resize((p.width * ENLARGED, p.height * ENLARGED), Image.Resampling.LANCZOS).quantize(
+            COLOURS_OF_A_GIF, dither=Image.Dither.NONE
+        )
+        for p in pictures
+    ]
+    larger[0].save(path, save_all=True, append_images=larger[1:], duration=FRAME_MS, loop=0)
+
+
+if __name__ == "__main__":
+    main()
