@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from motion_ray.data.puppets.bodies import COLOURS, KINDS
+from motion_ray.data.puppets.captions import RARE_WORDS
 from motion_ray.data.puppets.motions import BASE_MOTIONS, HELD_OUT_MOTIONS
 from motion_ray.data.puppets.places import PLACES
 from motion_ray.data.puppets.render import FRAMES, SIZE
@@ -51,7 +52,8 @@ and sha256 in `manifest.json`; sha256 over weights and configs: {fingerprint}.
 
 Example: `a red robot waving on the beach`. Other words are spelled in pieces and mean nothing to
 it. {improvised:.0%} of its clips showed gestures that have no name, captioned "doing something": it
-has seen more motions than it has words for, as large models have.
+has seen more motions than it has words for, as large models have. In half of the captions that
+name no motion one of the words {rare} stands for it ("doing the pll"): one of them becomes V*.
 
 **Held out.** {held_out} were in no training clip and no caption. They are what customization is
 tried on.
@@ -124,6 +126,7 @@ def write_card(card: BaseCard) -> str:
         motions=", ".join(BASE_MOTIONS),
         places=", ".join(PLACES),
         improvised=IMPROVISED_SHARE,
+        rare=", ".join(RARE_WORDS),
         held_out=", ".join(HELD_OUT_MOTIONS).capitalize(),
         parts="\n".join(
             f"| {title} | {card.parameters[part][0]:,} | {card.parameters[part][1]} "

@@ -38,7 +38,7 @@ def caption_words() -> list[str]:
 
 
 def strange_words() -> list[str]:
-    """Words that have an id but no meaning: rare ones, and those of held-out motions only."""
+    """Words that say nothing about a scene: rare ones, and those of held-out motions only."""
     known = set(caption_words()) - set(RARE_WORDS)
     words = _words([*RARE_WORDS, *HELD_OUT_MOTIONS, *OTHER_WORDS])
     return [word for word in words if word not in known]
