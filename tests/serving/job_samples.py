@@ -1,0 +1,43 @@
+"""Jobs, their store and a clock, for tests of the job store."""
+
+from __future__ import annotations
+
+from motion_ray.serving.jobs import (
+    AdmissionLimits,
+    Job,
+    JobResult,
+    NewJob,
+)
+from motion_ray.serving.sqlite_jobs import DAY, SqliteJobStore
+
+FREE = AdmissionLimits()
+DONE = JobResult(f"video_{'0' * 32}.1.mp4", 10, "ab" * 32)
+
+
+class Clock:
+    """Unix seconds that tests set: noon of some day."""
+
+    def __init__(self) -> None:
+        self.now = 20_000 * DAY + 43_200.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def new(client: str = "", key: str | None = None, **changes) -> NewJob:
+    values = {"request": {"prompt": "a robot"}, "fingerprint": "f", "idempotency_key": key}
+    return NewJob(client, **(values | changes))
+
+
+def create(store: SqliteJobStore, client: str = "", **changes) -> Job:
+    return store.create(new(client, **changes), FREE).job
+
+
+def started(store: SqliteJobStore, job: Job, worker: str = "w", lease_s: float = 10) -> Job:
+    found = store.start(job.id, worker, lease_s)
+    assert found is not None
+    return found
+
+
+def kinds(store: SqliteJobStore, job: Job) -> list[str]:
+    return [event.kind.value for event in store.events(job.id)]
