@@ -74,8 +74,8 @@ class DeltaHeader(BaseModel):
     )
     config: dict[str, JsonValue] = {}
     metrics: dict[str, JsonValue] = {}
-    sources: dict[str, str] = Field({}, description="training file -> sha256")
-    versions: dict[str, str] = Field({}, description="package -> version")
+    sources: dict[str, str] = Field(default={}, description="training file -> sha256")
+    versions: dict[str, str] = Field(default={}, description="package -> version")
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,6 +80,11 @@ class DeviceTier:
         with self._changed:
             return list(self._tier)
 
+    def peek(self, mix: Mix) -> Prepared | None:
+        """Values of a mix if they are here, without holding them."""
+        with self._changed:
+            return self._tier.peek(mix.key)
+
     # --- holding ----------------------------------------------------------------------------------
 
     def hold(self, mix: Mix, *, count: bool = True) -> Prepared:

@@ -24,7 +24,7 @@ class LeasedMotion:
     Attributes:
         record: the exact version.
         weight: as asked.
-        found: where it was when the lease was asked for.
+        found: where what was needed of it was, when the lease was asked for.
     """
 
     record: DeltaRecord

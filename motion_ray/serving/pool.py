@@ -156,9 +156,7 @@ class MotionPool:
                     raise
 
     def _try_lease(self, mix: Mix, started: float, *, count: bool = True) -> MotionLease:
-        motions = tuple(
-            LeasedMotion(part.record, part.weight, self.place(part.record)) for part in mix.parts
-        )
+        motions = self._places(mix)
         held: list[str] = []
         try:
             values, rows = self._collect(mix, held, count)
@@ -168,6 +166,21 @@ class MotionPool:
         seconds = time.monotonic() - started
         give_back = functools.partial(self._device.release, held)
         return MotionLease(self._backbone, mix, motions, values, rows, seconds, give_back)
+
+    def _places(self, mix: Mix) -> tuple[LeasedMotion, ...]:
+        """Where a mix's motions are; of a sum that is ready, only what it borrows is needed."""
+        ready = self._device.peek(mix)
+        needed = {part.record.sha256 for part in mix.parts}
+        if ready is not None:
+            needed = {borrowed.record.sha256 for borrowed in ready.borrowed}
+        return tuple(
+            LeasedMotion(
+                part.record,
+                part.weight,
+                self.place(part.record) if part.record.sha256 in needed else DEVICE,
+            )
+            for part in mix.parts
+        )
 
     def _collect(
         self, mix: Mix, held: list[str], count: bool

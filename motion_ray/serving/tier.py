@@ -98,6 +98,11 @@ class Tier(Generic[V]):
         """Keys of everything that is loaded."""
         return iter([key for key, entry in self._entries.items() if entry.value is not None])
 
+    def peek(self, key: str) -> V | None:
+        """What is there, without holding or counting it."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.value
+
     def is_held(self, key: str) -> bool:
         """Whether somebody holds it, or loads it at this moment."""
         entry = self._entries.get(key)
