@@ -1,9 +1,9 @@
 """Rebuild the models that this project ships, from nothing.
 
-The base model, in this order and in one --work folder: world, text, vae, latents, image, video,
-export. Example: ``python -m jobs.pretrain --stage world``. The models that judge it: clip, motion,
-copying; example: ``python -m jobs.pretrain --stage clip --out clip``. A killed run goes on where it
-stopped when the same command is given again. docs/pretraining.md tells all of it.
+The base model, in this order and in one --work folder: world, text, vae, latents, decoder, image,
+video, export. Example: ``python -m jobs.pretrain --stage world``. The models that judge it: clip,
+motion, copying; example: ``python -m jobs.pretrain --stage clip --out clip``. A killed run goes on
+where it stopped when the same command is given again. docs/pretraining.md tells all of it.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from motion_ray.data.puppets.render import FRAMES
 from motion_ray.errors import BaseModelError, ConfigError
 from motion_ray.files import atomic_directory
 from motion_ray.pretraining.card import BaseCard, write_card
+from motion_ray.pretraining.decoder import DECODER
 from motion_ray.pretraining.denoiser_stage import IMAGE, VIDEO
 from motion_ray.pretraining.latents import LATENTS
 from motion_ray.pretraining.text import TEXT
@@ -24,7 +25,7 @@ from motion_ray.pretraining.world import WORLD
 
 EXPORT = "export"
 LARGEST = 40_000_000  # bytes of the whole folder
-STAGES = (WORLD, TEXT, VAE, LATENTS, IMAGE, VIDEO)
+STAGES = (WORLD, TEXT, VAE, LATENTS, DECODER, IMAGE, VIDEO)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ def export_base(workspace: Workspace, out: Path, scores: Path | None = None) -> 
         workspace.record(stage)
     measured = None if scores is None else read_scores(scores)
     with atomic_directory(out, BaseModelError) as folder:
-        unet, vae = load_denoiser(workspace.model(VIDEO)), load_vae(workspace.model(VAE))
+        unet = load_denoiser(workspace.model(VIDEO))
+        # The stage `decoder` may be left out; then the decoder is the one that `vae` made.
+        vae = load_vae(workspace.model(DECODER if workspace.finished(DECODER) else VAE))
         write_pipeline(folder, unet, vae, workspace.model(TEXT))
         check_pipeline(folder, FRAMES)
         fingerprint = open_model_folder(folder).fingerprint

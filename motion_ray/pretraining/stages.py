@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from motion_ray.pretraining import denoiser_stage, latents, text, vae_stage, world
+from motion_ray.pretraining import decoder, denoiser_stage, latents, text, vae_stage, world
 from motion_ray.pretraining.stage import Stage
 
 STAGES: dict[str, Stage[Any]] = {
@@ -14,6 +14,7 @@ STAGES: dict[str, Stage[Any]] = {
         text.STAGE,
         vae_stage.STAGE,
         latents.STAGE,
+        decoder.STAGE,
         denoiser_stage.IMAGE_STAGE,
         denoiser_stage.VIDEO_STAGE,
     )

@@ -37,13 +37,13 @@ def train_vae(settings: VaeSettings, workspace: Workspace) -> StageWork:
     vae = training.average.module
     assert isinstance(vae, AutoencoderKL)
     normalise_latents(vae, *latent_moments(vae, frames, settings))
-    scores = {"psnr": unseen_psnr(vae, settings)}
+    score = unseen_psnr(vae, settings.test_clips, settings.precision, settings.seed)
 
     def write(folder: Path) -> None:
         vae.cpu().save_pretrained(str(folder / "vae"), safe_serialization=True)
 
     workspace.write_model(VAE, write)
-    return scores
+    return {"psnr": score}
 
 
 def encode(vae: AutoencoderKL, frames: Tensor, precision: str) -> Tensor:
@@ -86,14 +86,14 @@ def normalise_latents(vae: AutoencoderKL, mean: Tensor, deviation: Tensor) -> No
 
 
 @torch.no_grad()
-def unseen_psnr(vae: AutoencoderKL, settings: VaeSettings) -> float:
+def unseen_psnr(vae: AutoencoderKL, clips: int, precision: str, seed: int) -> float:
     """Peak signal-to-noise ratio in dB over whole unseen clips, encoded and decoded."""
-    rng = random.Random(f"vae test {settings.seed}")
-    scenes = [pretraining_scene(rng, "validation") for _ in range(settings.test_clips)]
+    rng = random.Random(f"vae test {seed}")
+    scenes = [pretraining_scene(rng, "validation") for _ in range(clips)]
     squared: list[Tensor] = []
     for at in range(0, len(scenes), CLIPS_AT_ONCE):
         pixels = _pixels(render_batch(scenes[at : at + CLIPS_AT_ONCE]).flatten(0, 1), vae.device)
-        with compute_context(settings.precision, vae.device):
+        with compute_context(precision, vae.device):
             mean = vae.encode(pixels).latent_dist.mean  # pyright: ignore[reportAttributeAccessIssue]
             decoded = vae.decode(mean).sample  # pyright: ignore[reportAttributeAccessIssue]
         squared.append((decoded.float().clamp(-1, 1) - pixels).square().mean((1, 2, 3)))

@@ -10,13 +10,13 @@ import pytest
 import torch
 from diffusers import TextToVideoSDPipeline
 
-from motion_ray.backbones.embedded import load_denoiser
+from motion_ray.backbones.embedded import load_denoiser, load_vae
 from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.errors import BaseModelError, ConfigError, RunFolderError
 from motion_ray.files import verify_manifest
 from motion_ray.pretraining import export
 from motion_ray.pretraining.card import NOT_MEASURED
-from motion_ray.pretraining.export import Exported, export_base
+from motion_ray.pretraining.export import STAGES, Exported, export_base
 from motion_ray.pretraining.workspace import Workspace
 from tests.pretraining.conftest import CopyUpTo
 
@@ -44,6 +44,11 @@ def test_stock_diffusers_and_our_loader_read_it(exported: Exported, finished: Wo
     trained = dict(load_denoiser(finished.model("video")).named_parameters())
     for name, parameter in backbone.denoiser.named_parameters():
         torch.testing.assert_close(parameter, trained[name].half().float(), msg=name)
+    decoder = load_vae(finished.model("decoder")).decoder
+    for (name, ours), theirs in zip(
+        backbone.vae.decoder.named_parameters(), decoder.parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs.half().float(), msg=name)
     assert len(backbone.token_pieces("pll")) == len(backbone.token_pieces("drumming")) == 1
 
 
@@ -63,7 +68,7 @@ def test_the_card_says_how_it_was_made_and_what_was_not_measured(
     exported: Exported, finished: Workspace
 ) -> None:
     card = (exported.folder / "README.md").read_text()
-    for stage in ("world", "text", "vae", "latents", "image", "video"):
+    for stage in STAGES:
         record = finished.record(stage)
         assert f"| {stage} | `none`" in card and record.output in card
     assert "psnr" in card and exported.fingerprint in card and "steps=6" in card

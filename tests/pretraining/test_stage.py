@@ -35,7 +35,7 @@ def consume(events: Iterator[TrainingProgress]) -> int:
 
 def test_stages_build_on_earlier_ones_only() -> None:
     names = list(STAGES)
-    assert names == ["world", "text", "vae", "latents", "image", "video"]
+    assert names == ["world", "text", "vae", "latents", "decoder", "image", "video"]
     for index, stage in enumerate(STAGES.values()):
         before = {*stage.needs, *([stage.continues] if stage.continues else [])}
         assert before <= set(names[:index])
