@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
-DEMO_MOTION ?= swinging arms
+DEMO_MOTION ?= dabbing
 
 # DeepSpeed looks for ninja on PATH, and Ray's workers inherit it.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Generate and write ``docs/images/base.gif`` and ``docs/images/demo.gif``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, default=Path("demo"), help="folder of make demo")
-    parser.add_argument("--name", default="swinging-arms", help="motion in its store")
+    parser.add_argument("--name", default="dabbing", help="motion in its store")
     options = parser.parse_args(arguments)
     folder = options.demo / "motion"
     config = load_config("puppet", motion=str(folder))
