@@ -1,0 +1,187 @@
+"""A replica: takes jobs from the store, runs them one at a time, writes their videos.
+
+It may be killed at any moment. Until a job is started here it is queued in the store, where others
+find it; once it is started, others find it when the claim runs out; its video belongs to it only
+when the store has said so.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from motion_ray.errors import Cancelled, MotionRayError
+from motion_ray.serving.api_errors import job_failure
+from motion_ray.serving.engine import Engine
+from motion_ray.serving.heart import Heart
+from motion_ray.serving.job_store import JobStore
+from motion_ray.serving.jobs import DEADLINE_EXCEEDED, Job, JobFailure
+from motion_ray.serving.mix import Mix
+from motion_ray.serving.requests import GenerationSpec
+from motion_ray.serving.results import ResultFolder
+from motion_ray.serving.scheduler import Cancelling, Scheduler, Stop, Ticket
+from motion_ray.serving.worker import StopCheck, Worker
+from motion_ray.types import GeneratedVideo
+
+log = logging.getLogger(__name__)
+
+WriteVideo = Callable[[Path, GeneratedVideo], None]
+"""Writes a video to a file, all or nothing."""
+
+
+class ReplicaConfig(BaseModel):
+    """How a replica works."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    queue: int = Field(default=8, ge=0, description="jobs that may wait in this replica")
+    patience_s: float = Field(
+        default=10.0, ge=0, description="longest wait for the sake of grouping by motion"
+    )
+    lease_s: float = Field(
+        default=15.0, gt=0, description="a replica that is silent for longer has lost its job"
+    )
+
+
+class Replica:
+    """See the top of this file. Safe for threads.
+
+    Args:
+        name: in the store; unique among replicas and restarts.
+        engine: makes videos.
+        store: of jobs.
+        results: where videos are kept.
+        write: writes a video, e.g. by :func:`motion_ray.data.video.write_video`.
+        config: limits.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        store: JobStore,
+        results: ResultFolder,
+        write: WriteVideo,
+        config: ReplicaConfig | None = None,
+    ) -> None:
+        self._name, self._engine, self._store = name, engine, store
+        self._results, self._write = results, write
+        self._config = config or ReplicaConfig()
+        self._lock = threading.Lock()
+        self._mixes: dict[str, Mix] = {}
+        scheduler = Scheduler(self._config.queue, self._config.patience_s)
+        self._worker = Worker(scheduler, self)
+
+    # --- from outside -----------------------------------------------------------------------------
+
+    def submit(self, job: Job) -> None:
+        """Take on a job that is queued in the store; its motions are loaded ahead.
+
+        Raises:
+            OverloadedError: the queue is full, another replica may have room.
+            MotionRayError: a motion cannot be used; the job has been marked as failed.
+            ValueError: the job is here already.
+            RuntimeError: the replica is closed.
+        """
+        spec = GenerationSpec.model_validate(job.request)
+        try:
+            mix = self._engine.mix(spec)
+        except MotionRayError as fault:
+            self._store.reject(job.id, job_failure(fault))
+            raise
+        deadline = None if job.deadline is None else job.deadline - time.time() + time.monotonic()
+        with self._lock:
+            self._mixes.setdefault(job.id, mix)
+        try:
+            self._worker.submit(Ticket(job.id, mix.key, job.client, deadline))
+        except (MotionRayError, RuntimeError):
+            self._forget(job.id)
+            raise
+
+    def cancel(self, job: str) -> Cancelling:
+        """Let go of a job that was cancelled in the store: at once, if it runs here within one
+        denoising step.
+        """
+        met = self._worker.cancel(job)
+        if met is Cancelling.REMOVED:
+            self._forget(job)
+        return met
+
+    def load(self) -> tuple[int, float]:
+        """Jobs that wait here, and the seconds until one that comes now would start."""
+        return self._worker.load()
+
+    def close(self, seconds: float) -> None:
+        """Start nothing more. What runs may go on for so long and is then given back to the store,
+        where what waited here is queued still.
+        """
+        self._worker.close(seconds)
+
+    # --- duties of the worker ---------------------------------------------------------------------
+
+    def coming(self, ticket: Ticket, *, next_up: bool) -> None:
+        """See :class:`motion_ray.serving.worker.Duties`."""
+        with self._lock:
+            mix = self._mixes.get(ticket.id)
+        if mix is not None:
+            self._engine.prefetch(mix, "device" if next_up else "host")
+
+    def drop(self, ticket: Ticket) -> None:
+        """See :class:`motion_ray.serving.worker.Duties`."""
+        self._forget(ticket.id)
+        message = "its deadline passed before it was started"
+        self._store.reject(ticket.id, JobFailure(DEADLINE_EXCEEDED, message))
+
+    def run(self, ticket: Ticket, stop: StopCheck) -> None:
+        """See :class:`motion_ray.serving.worker.Duties`."""
+        mix = self._forget(ticket.id)
+        job = self._store.start(ticket.id, self._name, self._config.lease_s)
+        if job is None or mix is None:
+            log.info("%s was cancelled, or runs elsewhere", ticket.id)
+            return
+        with Heart(self._store, job.claim, self._config.lease_s) as heart:
+            try:
+                self._generate(job, mix, heart, stop)
+            except Cancelled:
+                self._stopped(job, heart, stop())
+            except Exception as fault:
+                log.info("%s failed: %s", job.id, fault)
+                self._store.fail(job.claim, job_failure(fault))
+
+    def _generate(self, job: Job, mix: Mix, heart: Heart, stop: StopCheck) -> None:
+        spec = GenerationSpec.model_validate(job.request)
+
+        def cancelled() -> bool:
+            return heart.lost or heart.cancelling or stop() is not None
+
+        generation = self._engine.generate(spec, mix, on_step=heart.step, cancelled=cancelled)
+        started = time.perf_counter()
+        result = self._results.keep(job.claim, lambda path: self._write(path, generation.video))
+        timings = {
+            "queue": max(0.0, (job.started_at or job.created_at) - job.created_at),
+            **generation.timings,
+            "encode": time.perf_counter() - started,
+        }
+        if not self._store.succeed(job.claim, result, timings):
+            log.warning("%s was finished for nobody: the claim had run out", job.id)
+            self._results.remove(result.file)
+
+    def _stopped(self, job: Job, heart: Heart, why: Stop | None) -> None:
+        if heart.lost:
+            log.warning("%s was given up: the claim had run out", job.id)
+        elif why is Stop.SHUTDOWN and not heart.cancelling:
+            self._store.release(job.claim)
+        elif why is Stop.DEADLINE:
+            failure = JobFailure(DEADLINE_EXCEEDED, "its deadline passed while it ran")
+            self._store.fail(job.claim, failure)
+        else:
+            self._store.stopped(job.claim)
+
+    def _forget(self, job: str) -> Mix | None:
+        with self._lock:
+            return self._mixes.pop(job, None)

@@ -1,0 +1,138 @@
+"""The thread that runs a scheduler's jobs, one at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from motion_ray.serving.scheduler import Cancelling, Scheduler, Stop, Ticket
+
+log = logging.getLogger(__name__)
+
+StopCheck = Callable[[], Stop | None]
+"""Asked before every denoising step: why the job has to stop, if it has."""
+
+
+class Duties(Protocol):
+    """What a worker calls; all but :meth:`coming` in the worker's own thread."""
+
+    def run(self, ticket: Ticket, stop: StopCheck) -> None:
+        """Do the job; a reason to stop is to be heeded within one denoising step."""
+        ...
+
+    def drop(self, ticket: Ticket) -> None:
+        """The job's deadline passed while it was queued."""
+        ...
+
+    def coming(self, ticket: Ticket, *, next_up: bool) -> None:
+        """The job is queued, or will be the next one: time to load ahead."""
+        ...
+
+
+class Worker:
+    """Runs what its scheduler decides, in a thread of its own.
+
+    Args:
+        scheduler: used by this worker alone from here on.
+        duties: what to do.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        duties: Duties,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scheduler, self._duties, self._clock = scheduler, duties, clock
+        self._changed = threading.Condition()  # its lock guards the scheduler
+        self._closing = False
+        self._thread = threading.Thread(target=self._loop, name="generation", daemon=True)
+        self._thread.start()
+
+    def submit(self, ticket: Ticket) -> None:
+        """Queue a job.
+
+        Raises:
+            OverloadedError: the queue is full.
+            ValueError: the job is here already.
+            RuntimeError: the worker is closed.
+        """
+        with self._changed:
+            if self._closing:
+                raise RuntimeError("this worker is closed")
+            self._scheduler.submit(ticket, self._clock())
+            self._changed.notify_all()
+        self._duties.coming(ticket, next_up=False)
+
+    def cancel(self, job: str) -> Cancelling:
+        """Take a job out of the queue, or have it stop within one denoising step."""
+        with self._changed:
+            return self._scheduler.cancel(job)
+
+    def load(self) -> tuple[int, float]:
+        """Jobs that wait, and the seconds until one that comes now would start."""
+        with self._changed:
+            return len(self._scheduler), self._scheduler.expected_wait()
+
+    def close(self, seconds: float) -> list[Ticket]:
+        """Start nothing more and let the running job end.
+
+        Args:
+            seconds: after which it is told to stop, and then stops within one denoising step.
+
+        Returns:
+            What was queued and did not start.
+        """
+        with self._changed:
+            self._closing = True
+            left = self._scheduler.queued()
+            self._changed.notify_all()
+        self._thread.join(seconds)
+        with self._changed:
+            running = self._scheduler.running
+            if running is not None:
+                self._scheduler.cancel(running.id, Stop.SHUTDOWN)
+        self._thread.join()
+        return left
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                if self._closing:
+                    return
+                decision = self._scheduler.next(self._clock())
+                if decision.start is None and not decision.dropped:
+                    self._changed.wait()  # nothing is queued, or it would have started
+                    continue
+                following = self._scheduler.following(self._clock())
+            for ticket in decision.dropped:
+                self._guarded("drop", ticket, lambda ticket=ticket: self._duties.drop(ticket))
+            if decision.start is not None:
+                if following is not None:
+                    self._prepare(following)
+                self._run(decision.start)
+
+    def _prepare(self, ticket: Ticket) -> None:
+        self._guarded("load ahead for", ticket, lambda: self._duties.coming(ticket, next_up=True))
+
+    def _run(self, ticket: Ticket) -> None:
+        def stop() -> Stop | None:
+            with self._changed:
+                return self._scheduler.must_stop(ticket.id, self._clock())
+
+        try:
+            self._guarded("run", ticket, lambda: self._duties.run(ticket, stop))
+        finally:
+            with self._changed:
+                self._scheduler.finish(ticket.id, self._clock())
+
+    def _guarded(self, what: str, ticket: Ticket, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception:  # the next job must not suffer from it
+            log.exception("could not %s job %s", what, ticket.id)
