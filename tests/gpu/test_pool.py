@@ -1,4 +1,4 @@
-"""What only a GPU shows of the pool: pinned host memory, exact swaps in device memory, its bound."""
+"""What only a GPU shows of the pool: pinned host memory, exact swaps, device memory that is kept."""
 
 from __future__ import annotations
 
