@@ -1,4 +1,4 @@
-"""What only a GPU shows of the pool: pinned host memory, exact swaps, device memory that is kept."""
+"""What only a GPU shows of the pool: pinned host memory, exact swaps, device memory kept flat."""
 
 from __future__ import annotations
 
