@@ -64,7 +64,7 @@ class CopyTraining:
 
     groups: int = 1536
     latent_noise: float = 0.3
-    steps: int = 1000
+    steps: int = 700
     batch_groups: int = 24
     temperature: float = 0.05
     entropy: float = 5.0
