@@ -21,7 +21,7 @@ from motion_ray.backbones.kernels import use_cpu_kernels
 from motion_ray.backbones.unet3d import quiet_loading
 
 START, END = "<|startoftext|>", "<|endoftext|>"  # ids 0 and 1; the second also pads
-NORM_GROUPS = 16
+NORM_GROUPS = 16  # fewer in narrow models: of one channel alone, a norm leaves no bias
 SIZE, FACTOR = 64, 8  # pixels a side, pixels a latent cell
 
 M = TypeVar("M", bound=ModelMixin)
@@ -43,7 +43,7 @@ def new_vae(width: int, channels: int) -> AutoencoderKL:
         block_out_channels=(width, 2 * width, 4 * width, 4 * width),  # pyright: ignore[reportArgumentType]
         layers_per_block=1,
         latent_channels=channels,
-        norm_num_groups=min(NORM_GROUPS, width),
+        norm_num_groups=min(NORM_GROUPS, width // 2),
         sample_size=SIZE,
         scaling_factor=1.0,
         mid_block_add_attention=False,
@@ -72,7 +72,7 @@ def new_denoiser(width: int, head: int, channels: int, text_width: int) -> UNet3
         layers_per_block=1,
         cross_attention_dim=text_width,
         attention_head_dim=head,
-        norm_num_groups=min(NORM_GROUPS, width),
+        norm_num_groups=min(NORM_GROUPS, width // 2),
     )
     for module in unet.modules():
         if isinstance(module, TransformerTemporalModel):

@@ -25,7 +25,6 @@ from motion_ray.cluster.relay import (
     Attempt,
     EventSender,
     Failure,
-    Item,
     Notice,
     forwarded_warnings,
     start_relay,
@@ -38,6 +37,7 @@ from motion_ray.pretraining.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 0.5
+GRACE_SECONDS = 20.0  # for workers that end by themselves, before they are ended
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def work_on_stage(loop_config: dict[str, StageAssignment]) -> None:
                 if replicas.first:
                     sender.send(progress)
     except MotionRayError as error:
-        # The others wait for this worker and would wait long: the driver ends them all.
+        # Not raised: Ray would only try again. If the others did not meet it as well, they wait for
+        # this worker, until the driver ends them all.
         sender.send(Failure(error))
-        raise
     finally:
         sender.close()
 
@@ -123,7 +123,17 @@ def run_stage_in_workers(
         while not over:
             running.wait(REFRESH_SECONDS)
             over = running.over  # before the relay is emptied for the last time
-            yield from _progress(ray.get(relay.drain.remote()))
+            for item in ray.get(relay.drain.remote()):
+                match item:
+                    case TrainingProgress():
+                        yield item
+                    case Failure(error=error):
+                        running.wait(GRACE_SECONDS)
+                        raise error
+                    case Notice(level=level, text=text):
+                        logger.log(level, "%s", text)
+                    case Attempt(number=number, host=host):
+                        logger.info("workers started on %s, attempt %d", host, number)
         running.result()
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
         what = next(iter(str(error).splitlines()), type(error).__name__)
@@ -132,20 +142,6 @@ def run_stage_in_workers(
             f"training failed, also when tried again: {what[:300]}",
             "run the same command to go on from the last checkpoint",
         ) from error
-
-
-def _progress(items: Sequence[Item]) -> Iterator[TrainingProgress]:
-    """What is to be shown; the rest is logged, and a failure raised."""
-    for item in items:
-        match item:
-            case TrainingProgress():
-                yield item
-            case Failure(error=error):
-                raise error
-            case Notice(level=level, text=text):
-                logger.log(level, "%s", text)
-            case Attempt(number=number, host=host):
-                logger.info("workers started on %s, attempt %d", host, number)
 
 
 def check_room(

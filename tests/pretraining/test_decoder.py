@@ -19,7 +19,7 @@ from tests.pretraining.stopping import assert_a_killed_run_ends_alike
 
 @pytest.fixture
 def training(finished: Workspace, tmp_path: Path) -> DecoderTraining:
-    settings = replace(STAGE.tiny, steps=30, lr=3e-3)
+    settings = replace(STAGE.tiny, lr=3e-3, warmup=1)
     frames, latents = open_world(finished).frames, open_latents(finished)
     vae = load_vae(finished.model("vae"))
     return DecoderTraining(settings, vae, frames, latents, Workspace(tmp_path))
@@ -53,8 +53,8 @@ def test_latents_and_pixels_are_of_the_same_frame(training: DecoderTraining) -> 
 
 
 def test_training_lowers_the_loss(training: DecoderTraining) -> None:
-    losses = [training.step(step) for step in range(30)]
-    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    losses = [training.step(0) for _ in range(30)]  # the same batch again and again
+    assert losses[-1] < 0.7 * losses[0]
     assert training.report()["psnr"] > 0
 
 

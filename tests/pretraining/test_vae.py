@@ -25,7 +25,7 @@ TINY = STAGE.tiny
 @pytest.fixture
 def training(finished: Workspace, tmp_path: Path) -> VaeTraining:
     torch.manual_seed(0)
-    settings = replace(TINY, steps=40, lr=3e-3)
+    settings = replace(TINY, lr=3e-3, warmup=1)
     frames = open_world(finished).frames
     return VaeTraining(settings, new_vae(8, 4), frames, Workspace(tmp_path))
 
@@ -64,9 +64,10 @@ def test_the_loss_of_what_is_right_is_that_of_the_prior_alone() -> None:
 
 
 def test_training_lowers_the_loss(training: VaeTraining) -> None:
-    losses = [training.step(step) for step in range(40)]
-    whole = losses[4::5]
-    assert whole[-1] < 0.85 * whole[0]
+    losses = [training.step(0) for _ in range(30)]  # the same crops again and again
+    assert losses[-1] < 0.7 * losses[0]
+    assert training.report() == {}
+    training.step(4)  # whole frames
     assert training.report()["psnr"] > 0 and training.report() == {}
 
 
