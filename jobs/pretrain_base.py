@@ -50,7 +50,8 @@ def export_stage(options: argparse.Namespace) -> None:
         raise ConfigError("--out", "names the new folder of the model", "for example --out base")
     exported = export_base(_workspace(options), options.out, options.scores)
     console = Console()
-    console.print((exported.folder / "README.md").read_text(), markup=False, highlight=False)
+    card = (exported.folder / "README.md").read_text()
+    console.print(card, markup=False, highlight=False, soft_wrap=True)
     console.print(f"{exported.folder}: {exported.size / 1e6:.1f} MB", highlight=False)
 
 
