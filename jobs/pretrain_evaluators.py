@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from jobs.pretrain_view import follow
 from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
 from motion_ray.errors import ConfigError
 from motion_ray.evaluation import copying_model, motion_card, train_copying, train_motion
@@ -27,9 +27,9 @@ from motion_ray.evaluation.clip_data import draw_frames, draw_scenes, known_word
 from motion_ray.evaluation.clip_model import write_model_folder
 from motion_ray.evaluation.clip_scores import score_encoder
 from motion_ray.evaluation.copying_calibration import (
+    closeness,
     draw_trials,
     false_alarms,
-    recall,
     threshold_at,
 )
 from motion_ray.evaluation.copying_network import NetworkDetector, build_descriptor
@@ -134,7 +134,7 @@ def copying_stage(options: argparse.Namespace) -> None:
     count = max(1, options.test_scenes)
     chosen_on = false_alarms(detector, draw_trials(count, "copying, threshold"), plain)
     threshold = threshold_at(chosen_on.all)
-    scenes = motion_scenes(count, f"copying test {settings.seed}", "test")
+    scenes = motion_scenes(max(1, count // 2), f"copying test {settings.seed}", "test")
     report = copying_model.CopyReport(
         settings=settings,
         command=_command("copying", options),
@@ -145,7 +145,7 @@ def copying_stage(options: argparse.Namespace) -> None:
         threshold=threshold,
         chosen_on=chosen_on,
         fresh=false_alarms(detector, draw_trials(count, "copying, test"), plain),
-        recall=recall(detector, scenes, threshold, plain),
+        copies=closeness(detector, scenes, plain),
     )
     card = copying_model.write_card(report)
     copying_model.write_copying_folder(weights, out, threshold, card)
@@ -162,17 +162,8 @@ EVALUATOR_STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
 
 def _train(events: Iterable[TrainingProgress]) -> float:
     """Show a training until it has finished; returns its minutes of processor time."""
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[note]}")
-    minutes = 0.0
-    with Progress(*columns, TimeRemainingColumn(), console=Console()) as bar:
-        tasks = {}
-        for event in events:
-            if event.stage not in tasks:
-                tasks[event.stage] = bar.add_task(event.stage, total=event.total, note="")
-            note = "" if event.loss is None else f"loss {event.loss:.3f}"
-            bar.update(tasks[event.stage], completed=event.done, note=note)
-            minutes = event.cpu_seconds / 60
-    return minutes
+    last = follow(events, Console())
+    return 0.0 if last is None else last.cpu_seconds / 60
 
 
 def _new_folder(options: argparse.Namespace) -> Path:
