@@ -21,8 +21,8 @@ from motion_ray.data.puppets.render import render_batch
 from motion_ray.data.puppets.world import PuppetScene, sample_scene
 from motion_ray.evaluation.clip_data import RoundTrip
 from motion_ray.evaluation.copying import CopyDetector
-from motion_ray.evaluation.copying_data import KNOWN_CHANGES, Change, alike
-from motion_ray.evaluation.motion_data import softened
+from motion_ray.evaluation.copying_data import KNOWN_CHANGES, alike
+from motion_ray.evaluation.motion_data import draw_clips, softened
 from motion_ray.evaluation.statistics import Share, share_of
 
 FALSE_ALARMS = 0.01
@@ -93,32 +93,54 @@ def threshold_at(scores: Tensor, rate: float = FALSE_ALARMS) -> float:
     return float(scores.sort(descending=True).values[allowed])
 
 
-def recall(
-    detector: CopyDetector, scenes: list[PuppetScene], threshold: float, round_trip: RoundTrip
-) -> dict[str, Share]:
-    """How many copies of frames are found, by what was done to them.
+@dataclass(frozen=True)
+class Closeness:
+    """Highest cosines of copies with what they copy, ``[n]``.
+
+    Attributes:
+        clip: of a copied clip, any frame with any frame, as videos are scored.
+        frame: of a single frame with the frame it copies.
+    """
+
+    clip: Tensor
+    frame: Tensor
+
+
+def closeness(
+    detector: CopyDetector, scenes: list[PuppetScene], round_trip: RoundTrip
+) -> dict[str, Closeness]:
+    """How close copies of clips come to them, by what was done to the copies.
 
     Args:
         detector: the descriptor.
-        scenes: one frame of each is copied.
-        threshold: that a copy must be above.
+        scenes: a clip of each is copied.
         round_trip: the VAE's.
     """
-    frames = render_batch(scenes, frames=1)[:, 0]
-    own = detector.embed(frames)
-    soft = round_trip(frames)
-    copies: Mapping[str, Tensor] = {
-        "VAE": soft,
-        "nothing else": frames,
-        **{name: _each(change, frames) for name, change in KNOWN_CHANGES.items()},
-        "VAE and crop to 70 %": _each(KNOWN_CHANGES["crop to 70 % of the area"], soft),
-        "VAE and blur, sigma 1 pixel": _each(KNOWN_CHANGES["blur, sigma 1 pixel"], soft),
-    }
+    found: dict[str, list[Closeness]] = {}
+    for clips in draw_clips(scenes):
+        frames = clips.flatten(0, 1)
+        own = detector.embed(frames).unflatten(0, clips.shape[:2])
+        for name, copy in _copies(frames, round_trip).items():
+            vectors = detector.embed(copy).unflatten(0, clips.shape[:2])
+            cosines = torch.einsum("nfd,ngd->nfg", vectors, own)
+            found.setdefault(name, []).append(Closeness(cosines.amax((1, 2)), cosines[:, 0, 0]))
     return {
-        name: share_of(((detector.embed(copy) * own).sum(1) > threshold).tolist())
-        for name, copy in copies.items()
+        name: Closeness(torch.cat([p.clip for p in parts]), torch.cat([p.frame for p in parts]))
+        for name, parts in found.items()
     }
 
 
-def _each(change: Change, frames: Tensor) -> Tensor:
-    return change(frames.clone())
+def above(scores: Tensor, threshold: float) -> Share:
+    """How many of the scores ``[n]`` count as copies."""
+    return share_of((scores > threshold).tolist())
+
+
+def _copies(frames: Tensor, round_trip: RoundTrip) -> Mapping[str, Tensor]:
+    soft = round_trip(frames)
+    return {
+        "nothing": frames,
+        "VAE": soft,
+        **{name: change(frames) for name, change in KNOWN_CHANGES.items()},
+        "VAE, then blur, sigma 1 pixel": KNOWN_CHANGES["blur, sigma 1 pixel"](soft),
+        "VAE, then crop to 90 %": KNOWN_CHANGES["crop to 90 % of the area"](soft),
+    }

@@ -41,6 +41,8 @@ class DescriptorShape:
         widths: channels of the stages; each halves the picture's side.
         depths: blocks of the stages.
         group: channels of a group in the blocks' convolutions.
+        grid: places a side that the last layer sees one by one. One would average over the picture,
+            but where things stand is half of what tells look-alike frames apart.
         length: d, of a descriptor.
     """
 
@@ -48,6 +50,7 @@ class DescriptorShape:
     widths: tuple[int, ...] = (48, 96, 192)
     depths: tuple[int, ...] = (1, 1, 2)
     group: int = 24
+    grid: int = 4
     length: int = 128
 
     @classmethod
@@ -62,6 +65,7 @@ class DescriptorShape:
             tuple(int(width) for width in config["widths"]),
             tuple(int(depth) for depth in config["depths"]),
             int(config["group"]),
+            int(config["grid"]),
             int(config["length"]),
         )
 
@@ -76,7 +80,10 @@ def build_descriptor(shape: DescriptorShape) -> RegNet:
         bottleneck_multipliers=[1.0] * stages,
         strides=[2] * stages,
     )
-    return RegNet(blocks, num_classes=shape.length, stem_width=shape.stem)
+    network = RegNet(blocks, num_classes=shape.length, stem_width=shape.stem)
+    network.avgpool = nn.AdaptiveAvgPool2d(shape.grid)
+    network.fc = nn.Linear(shape.widths[-1] * shape.grid**2, shape.length)
+    return network
 
 
 def network_input(frames: Tensor) -> Tensor:

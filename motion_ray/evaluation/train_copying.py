@@ -23,7 +23,7 @@ from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.data.puppets.render import render_batch
 from motion_ray.data.puppets.world import PuppetScene
 from motion_ray.evaluation.clip_data import RoundTrip
-from motion_ray.evaluation.copying_data import GROUP, copied, group_scenes
+from motion_ray.evaluation.copying_data import GROUP, copied, group_scenes, most_alike
 from motion_ray.evaluation.copying_network import DescriptorShape, build_descriptor, network_input
 from motion_ray.pretraining.loop import (
     TrainingProgress,
@@ -38,7 +38,7 @@ from motion_ray.pretraining.parts import LongArray, Parts
 from motion_ray.pretraining.rates import warm_cosine
 
 SHAPE = DescriptorShape()
-GROUPS_PER_PART, FRAMES_AT_ONCE = 128, 128
+GROUPS_PER_PART, GROUPS_AT_ONCE = 128, 16
 SECONDS = "cpu_seconds.txt"
 LOWEST_RATE = 0.01  # of the highest, at the end
 CLOSEST = 1e-4  # distance below which two descriptors repel no more strongly
@@ -64,7 +64,7 @@ class CopyTraining:
 
     groups: int = 1536
     latent_noise: float = 0.3
-    steps: int = 700
+    steps: int = 900
     batch_groups: int = 24
     temperature: float = 0.05
     entropy: float = 5.0
@@ -122,7 +122,7 @@ def train_copying(
     claim_work_folder(work, {**asdict(settings), "vae": round_trip_name})
     scenes = group_scenes(settings.groups, f"copying train {settings.seed}")
     parts = Parts(work / "frames", settings.groups, GROUPS_PER_PART)
-    yield from _prepare(parts, scenes, round_trip)
+    yield from _prepare(parts, scenes, round_trip, settings.seed)
     parts.verify()
     yield from train(
         _Trainer(settings, parts.open()),
@@ -144,19 +144,20 @@ def trained_weights(settings: CopyTraining, work: Path) -> dict[str, Tensor]:
 
 
 def _prepare(
-    parts: Parts, scenes: list[PuppetScene], round_trip: RoundTrip
+    parts: Parts, scenes: list[PuppetScene], round_trip: RoundTrip, seed: int
 ) -> Iterator[TrainingProgress]:
     """A frame of each scene as drawn and through the VAE: rows ``[GROUP, 2, 3, s, s]``."""
     for number in parts.missing():
         rows = parts.rows_of(number)
         started = time.process_time()
         pairs: list[Tensor] = []
-        for at in range(rows.start * GROUP, rows.stop * GROUP, FRAMES_AT_ONCE):
-            some = scenes[at : min(at + FRAMES_AT_ONCE, rows.stop * GROUP)]
-            frames = render_batch(some, frames=1)[:, 0]
+        for at in range(rows.start, rows.stop, GROUPS_AT_ONCE):
+            end = min(at + GROUPS_AT_ONCE, rows.stop)
+            clips = render_batch(scenes[at * GROUP : end * GROUP]).unflatten(0, (-1, GROUP))
+            draws = [torch.Generator().manual_seed((seed << 32) + row) for row in range(at, end)]
+            frames = torch.cat([most_alike(*each) for each in zip(clips, draws, strict=True)])
             pairs.append(torch.stack([frames, round_trip(frames)], 1))
-            done = (at + len(some)) // GROUP
-            yield TrainingProgress("through the VAE", done, parts.rows, _since(started))
+            yield TrainingProgress("through the VAE", end, parts.rows, _since(started))
         data = torch.cat(pairs).unflatten(0, (len(rows), GROUP))
         parts.write(number, data.numpy(), {SECONDS: f"{_since(started):.3f}"})
 

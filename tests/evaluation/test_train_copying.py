@@ -20,9 +20,9 @@ from motion_ray.errors import BaseModelError, RunFolderError
 from motion_ray.evaluation.copying import describe_training, score_copying
 from motion_ray.evaluation.copying_calibration import (
     TRAINING_CLIPS,
+    closeness,
     draw_trials,
     false_alarms,
-    recall,
     threshold_at,
 )
 from motion_ray.evaluation.copying_data import (
@@ -32,6 +32,7 @@ from motion_ray.evaluation.copying_data import (
     copied,
     crop_to,
     group_scenes,
+    most_alike,
 )
 from motion_ray.evaluation.copying_model import CopyReport, write_card, write_copying_folder
 from motion_ray.evaluation.copying_network import (
@@ -115,6 +116,15 @@ def test_a_group_has_the_same_words_and_other_seeds() -> None:
         group = scenes[start : start + GROUP]
         assert len({replace(scene, seed=0) for scene in group}) == 1
         assert len({scene.seed for scene in group}) == GROUP
+
+
+def test_of_each_clip_the_most_alike_frame_is_taken() -> None:
+    """Grey clips: the others' frames nearest to the first clip's only shade, 100."""
+    shades = [[100, 100, 100], [0, 90, 200], [120, 10, 130], [99, 101, 255]]
+    clips = torch.tensor(shades, dtype=torch.uint8)[:, :, None, None, None].expand(-1, -1, 3, 4, 4)
+    frames = most_alike(clips, torch.Generator().manual_seed(0))
+    assert frames.shape == (GROUP, 3, 4, 4)
+    assert frames[:, 0, 0, 0].tolist() == [100, 90, 120, 99]
 
 
 def test_copies_differ_and_stay_pictures() -> None:
@@ -220,12 +230,14 @@ def test_the_card_tells_threshold_false_alarms_and_recall(written: Path) -> None
     trials = draw_trials(2, "y")
     alarms = false_alarms(detector, trials, halves)
     assert torch.equal(alarms.all, torch.maximum(alarms.hard, alarms.others))
-    found = recall(detector, motion_scenes(4, "z", "test"), 0.5, halves)
+    found = closeness(detector, motion_scenes(4, "z", "test"), halves)
     report = CopyReport(TINY, "the command", "f00", 1.0, "a machine", 9, 0.5, alarms, alarms, found)
     card = write_card(report)
     assert "**0.5000**" in card and "the command" in card and "f00" in card
     assert all(f"| {name} |" in card for name in found)
-    assert found["nothing else"].rate == 1.0  # a frame is a copy of itself
+    assert torch.allclose(found["nothing"].frame, torch.ones(4), atol=1e-5)  # itself
+    for each in found.values():
+        assert each.clip.shape == (4,) and (each.clip >= each.frame).all()
 
 
 # --- what is shipped ------------------------------------------------------------------------------
