@@ -1,0 +1,152 @@
+"""What the HTTP application stands on: who runs the jobs, who may ask, where everything is kept.
+
+:class:`Backend` is implemented by :class:`motion_ray.serving.http.local.LocalBackend`, with one
+replica in this process, and by the router of a Ray Serve deployment, with any number of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from motion_ray.serving.catalog import MotionCatalog
+from motion_ray.serving.job_store import JobStore
+from motion_ray.serving.jobs import Job
+from motion_ray.serving.key_file import ApiKey
+from motion_ray.serving.pool import Level, PoolStatistics
+from motion_ray.serving.requests import ServingProfile
+from motion_ray.serving.results import ResultFolder
+from motion_ray.store import DeltaRecord, DeltaStore
+
+
+@dataclass(frozen=True)
+class ReplicaState:
+    """A replica as it was last heard of.
+
+    Attributes:
+        name: unique among replicas and restarts.
+        ready: its base model is loaded and has made a first video.
+        queued: jobs that wait in it.
+        wait_s: seconds until a job that comes now would start there.
+        residency: content id of each motion in its memory, with the nearest place.
+        pinned: content id of each motion that is pinned there, with the place.
+        pool: counts of its pool; null before the first report.
+    """
+
+    name: str
+    ready: bool
+    queued: int = 0
+    wait_s: float = 0.0
+    residency: Mapping[str, Level] = field(default_factory=dict)
+    pinned: Mapping[str, Level] = field(default_factory=dict)
+    pool: PoolStatistics | None = None
+
+
+class Backend(Protocol):
+    """Runs jobs that are in the store. Every method is called in the application's event loop and
+    must not block it.
+    """
+
+    async def start(self) -> None:
+        """Called once, before the first request; returns soon.
+
+        From here on until :meth:`close` the backend hands out what is queued in the store (also
+        what an earlier process accepted), warms its replicas up, and calls
+        :func:`motion_ray.serving.results.tidy` a few times in a claim's length.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Called once, after the last request. What runs is given back to the store."""
+        ...
+
+    async def dispatch(self, job: Job) -> None:
+        """A job has just been accepted and is queued in the store.
+
+        Never raises for want of room or of replicas: the job stays queued in the store and is
+        handed out later. Called twice for a job, it is still run once.
+        """
+        ...
+
+    async def cancel(self, job: str) -> None:
+        """A job was cancelled in the store: whoever runs it stops within one denoising step.
+
+        Nothing happens if nobody runs it.
+        """
+        ...
+
+    async def replicas(self) -> Sequence[ReplicaState]:
+        """What is known of the replicas, from memory: asking must cost nobody a denoising step."""
+        ...
+
+    async def load(self, record: DeltaRecord, level: Level, replicas: int) -> None:
+        """Have a motion in the memory of at least so many replicas (all, if there are fewer).
+
+        Raises:
+            PoolError: it does not fit.
+            DeltaError: it is broken, or made for another base.
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    async def unload(self, record: DeltaRecord, wait_s: float) -> bool:
+        """Take a motion out of the memory of every replica, pinned or not.
+
+        Args:
+            record: the version.
+            wait_s: seconds to wait for generations that use it.
+
+        Returns:
+            Whether it is gone everywhere.
+        """
+        ...
+
+    async def pin(self, record: DeltaRecord, level: Level, replicas: int) -> None:
+        """:meth:`load`, and let it stay there until :meth:`unpin`.
+
+        Raises:
+            PoolError: it does not fit, or the pins leave no room for it.
+            DeltaError: it is broken, or made for another base.
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    async def unpin(self, record: DeltaRecord) -> None:
+        """Let a motion leave again when room is needed, everywhere."""
+        ...
+
+
+class Keys(Protocol):
+    """Recognizes API keys; :class:`motion_ray.serving.keys.ApiKeys` does."""
+
+    def find(self, secret: str) -> ApiKey | None:
+        """The key that was presented; null for one that is unknown or revoked.
+
+        Raises:
+            KeysError: the keys cannot be read, so nobody may be let in.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that the application uses.
+
+    Attributes:
+        profile: the model that is served, its defaults and limits.
+        jobs: accepted jobs.
+        results: their videos.
+        deltas: published motions.
+        catalog: the motions of ``deltas`` that go with the served base.
+        backend: runs the jobs.
+        keys: who may ask; null lets everybody in.
+    """
+
+    profile: ServingProfile
+    jobs: JobStore
+    results: ResultFolder
+    deltas: DeltaStore
+    catalog: MotionCatalog
+    backend: Backend
+    keys: Keys | None = None
