@@ -123,8 +123,16 @@ class IdempotencyError(JobStoreError):
     """An idempotency key was used again for another request."""
 
 
+class KeysError(MotionRayError):
+    """The file of API keys cannot be used."""
+
+
 class RunFolderError(MotionRayError):
     """An output folder belongs to another run, or another process is writing to it."""
+
+
+class FolderBusyError(RunFolderError):
+    """Another process works in the folder; it may end soon."""
 
 
 class NonFiniteLossError(MotionRayError):

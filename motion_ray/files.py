@@ -38,6 +38,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+ANYBODY = 0o666  # mode of a new file, before the umask
 FULL_BELOW = 64 * 2**10  # bytes free on a disk that counts as full
 STORAGE_FAULTS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE}
@@ -48,7 +49,11 @@ STORAGE_FAULTS = frozenset(
 
 
 def write_bytes_atomic(
-    path: Path, data: bytes, error: type[MotionRayError] = MotionRayError
+    path: Path,
+    data: bytes,
+    error: type[MotionRayError] = MotionRayError,
+    *,
+    mode: int = ANYBODY,
 ) -> None:
     """Replace a file durably: a reader sees the old content or the new one.
 
@@ -56,10 +61,11 @@ def write_bytes_atomic(
         path: the file; missing parent directories are made.
         data: its whole content.
         error: raised when the disk is full, broken or read-only.
+        mode: as for :func:`write_new_file`.
     """
     path = Path(path)
     with _temporary_beside(path, error) as temporary:
-        write_new_file(temporary, [data])
+        write_new_file(temporary, [data], mode)
         os.replace(temporary, path)
         fsync_directory(path.parent)
 
@@ -94,13 +100,18 @@ def create_bytes_exclusive(
         return True
 
 
-def write_new_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+def write_new_file(path: Path, chunks: Iterable[bytes | memoryview], mode: int = ANYBODY) -> None:
     """Write a file that must not exist, piece by piece, and fsync it.
+
+    Args:
+        path: the file.
+        chunks: its content.
+        mode: who may use it, from the first byte on; less what the umask takes away.
 
     Raises:
         OSError: as the system reports it.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         for chunk in chunks:
             _write_all(descriptor, chunk)

@@ -20,6 +20,7 @@ from motion_ray.errors import (
     JobExpiredError,
     JobNotFoundError,
     JobStoreError,
+    KeysError,
     MotionRayError,
     OverloadedError,
     PoolBusyError,
@@ -104,11 +105,13 @@ _ANSWERS: tuple[tuple[type[MotionRayError], _Answer], ...] = (
     (JobExpiredError, _Answer(410, INVALID, "video_expired")),
     (JobNotFoundError, _Answer(404, INVALID, "video_not_found")),
     (JobStoreError, _Answer(503, SERVER, "store_unavailable", hidden=True)),
+    (KeysError, _Answer(503, SERVER, "keys_unavailable", hidden=True)),
     (Cancelled, _Answer(409, INVALID, "cancelled")),
 )
 _UNFORESEEN = _Answer(500, SERVER, "internal_error", hidden=True)
 _GENERAL = {
     "store_unavailable": "the server cannot reach its storage at the moment",
+    "keys_unavailable": "the server cannot read its API keys at the moment",
     "internal_error": "the server made a mistake; it has been logged",
 }
 _BUSY_RETRY_S = 5.0

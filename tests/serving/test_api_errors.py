@@ -14,6 +14,7 @@ from motion_ray.errors import (
     JobExpiredError,
     JobNotFoundError,
     JobStoreError,
+    KeysError,
     MotionRayError,
     OverloadedError,
     PoolBusyError,
@@ -68,6 +69,7 @@ def test_every_error_has_its_answer(fault, status, code, param, message):
     [
         (StoreError(SECRET, f"cannot be read at {SECRET}"), 503),
         (JobStoreError(SECRET, "cannot be used"), 503),
+        (KeysError(SECRET, "cannot be read"), 503),
         (MotionRayError(SECRET, "of a new kind"), 500),
         (RuntimeError(f"somebody's library saw {SECRET}"), 500),
         (KeyError(SECRET), 500),
