@@ -58,6 +58,7 @@ class Replica:
         results: where videos are kept.
         write: writes a video, e.g. by :func:`motion_ray.data.video.write_video`.
         config: limits.
+        ended: called, in the replica's own thread, when a job has ended and is no longer here.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Replica:
         results: ResultFolder,
         write: WriteVideo,
         config: ReplicaConfig | None = None,
+        ended: Callable[[], None] | None = None,
     ) -> None:
         self._name, self._engine, self._store = name, engine, store
         self._results, self._write = results, write
@@ -75,7 +77,7 @@ class Replica:
         self._lock = threading.Lock()
         self._mixes: dict[str, Mix] = {}
         scheduler = Scheduler(self._config.queue, self._config.patience_s)
-        self._worker = Worker(scheduler, self)
+        self._worker = Worker(scheduler, self, ended=ended)
 
     # --- from outside -----------------------------------------------------------------------------
 
@@ -115,6 +117,10 @@ class Replica:
     def load(self) -> tuple[int, float]:
         """Jobs that wait here, and the seconds until one that comes now would start."""
         return self._worker.load()
+
+    def jobs(self) -> frozenset[str]:
+        """Everything that waits or runs here."""
+        return self._worker.jobs()
 
     def close(self, seconds: float) -> None:
         """Start nothing more. What runs may go on for so long and is then given back to the store,

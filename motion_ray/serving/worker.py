@@ -12,6 +12,8 @@ from motion_ray.serving.scheduler import Cancelling, Scheduler, Stop, Ticket
 
 log = logging.getLogger(__name__)
 
+STOP_S = 30.0  # seconds that closing waits for a job that was told to stop: steps are shorter
+
 StopCheck = Callable[[], Stop | None]
 """Asked before every denoising step: why the job has to stop, if it has."""
 
@@ -38,6 +40,7 @@ class Worker:
     Args:
         scheduler: used by this worker alone from here on.
         duties: what to do.
+        ended: called in the worker's thread when a job has ended and is no longer counted here.
         clock: monotonic seconds.
     """
 
@@ -46,9 +49,11 @@ class Worker:
         scheduler: Scheduler,
         duties: Duties,
         *,
+        ended: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler, self._duties, self._clock = scheduler, duties, clock
+        self._ended = ended
         self._changed = threading.Condition()  # its lock guards the scheduler
         self._closing = False
         self._thread = threading.Thread(target=self._loop, name="generation", daemon=True)
@@ -79,11 +84,20 @@ class Worker:
         with self._changed:
             return len(self._scheduler), self._scheduler.expected_wait()
 
-    def close(self, seconds: float) -> list[Ticket]:
+    def jobs(self) -> frozenset[str]:
+        """Everything that waits or runs here."""
+        with self._changed:
+            running = self._scheduler.running
+            waiting = {ticket.id for ticket in self._scheduler.queued()}
+            return frozenset(waiting if running is None else waiting | {running.id})
+
+    def close(self, seconds: float, stop_s: float = STOP_S) -> list[Ticket]:
         """Start nothing more and let the running job end.
 
         Args:
             seconds: after which it is told to stop, and then stops within one denoising step.
+            stop_s: seconds to wait for that. A job that hangs, such as on a dead disk, is left to
+                the end of the process; its claim runs out.
 
         Returns:
             What was queued and did not start.
@@ -97,7 +111,9 @@ class Worker:
             running = self._scheduler.running
             if running is not None:
                 self._scheduler.cancel(running.id, Stop.SHUTDOWN)
-        self._thread.join()
+        self._thread.join(stop_s)
+        if self._thread.is_alive():
+            log.error("a job did not stop within %g seconds, and is left behind", stop_s)
         return left
 
     def _loop(self) -> None:
@@ -130,6 +146,8 @@ class Worker:
         finally:
             with self._changed:
                 self._scheduler.finish(ticket.id, self._clock())
+        if self._ended is not None:
+            self._ended()
 
     def _guarded(self, what: str, ticket: Ticket, act: Callable[[], None]) -> None:
         try:
