@@ -31,6 +31,7 @@ from motion_ray.manifest import MANIFEST, read_limited, reading
 log = logging.getLogger(__name__)
 
 LARGEST_REF = 2**20  # bytes
+WITHDRAWN = ".withdrawn"  # ending of the file that takes a ref of the same number back
 UPLOADS = 6  # of a delta that others write at the same moment
 _REF_FILE = re.compile(r"([1-9][0-9]{0,8})\.json")
 
@@ -43,7 +44,7 @@ class Shelf(Protocol):
         ...
 
     def versions(self, name: str) -> list[int]:
-        """Versions of a name in ascending order."""
+        """Versions of a name in ascending order, without those that were withdrawn."""
         ...
 
     def read_ref(self, name: str, version: int) -> bytes:
@@ -56,6 +57,14 @@ class Shelf(Protocol):
 
     def create_ref(self, name: str, version: int, data: bytes) -> bool:
         """Create a ref durably; False if there is one already."""
+        ...
+
+    def withdraw(self, name: str, version: int) -> bool:
+        """Mark a ref as withdrawn, durably and for good; False if it is already.
+
+        Nothing is removed: the number is not given out again, so that ``name@version`` never means
+        two things, and the object may be the content of another ref, or is being named by one.
+        """
         ...
 
     def put(self, delta: MotionDelta) -> None:
@@ -106,6 +115,11 @@ class LocalShelf:
         """See :class:`Shelf`."""
         path = _no_link(self._refs / name) / f"{version}.json"
         return create_bytes_exclusive(path, data, StoreError)
+
+    def withdraw(self, name: str, version: int) -> bool:
+        """See :class:`Shelf`."""
+        path = _no_link(self._refs / name) / f"{version}{WITHDRAWN}"
+        return create_bytes_exclusive(path, b"", StoreError)
 
     def put(self, delta: MotionDelta) -> None:
         """See :class:`Shelf`."""
@@ -163,11 +177,18 @@ class RemoteShelf:
 
     def create_ref(self, name: str, version: int, data: bytes) -> bool:
         """See :class:`Shelf`."""
+        return self._create(name, f"{version}.json", data)
+
+    def withdraw(self, name: str, version: int) -> bool:
+        """See :class:`Shelf`."""
+        return self._create(name, f"{version}{WITHDRAWN}", b"")
+
+    def _create(self, name: str, file: str, data: bytes) -> bool:
         folder = f"{self._root}/refs/{name}"
         with _writing(folder):
             self._filesystem.makedirs(folder, exist_ok=True)
             try:
-                self._filesystem.pipe_file(f"{folder}/{version}.json", data, mode="create")
+                self._filesystem.pipe_file(f"{folder}/{file}", data, mode="create")
             except FileExistsError:
                 return False
         return True
@@ -245,8 +266,10 @@ def _list(folder: Path) -> list[Path]:
 
 
 def _versions(names: list[str]) -> list[int]:
+    there = set(names)
     found = [_REF_FILE.fullmatch(name) for name in names]
-    return sorted(int(match[1]) for match in found if match)
+    numbers = [int(match[1]) for match in found if match]
+    return sorted(number for number in numbers if f"{number}{WITHDRAWN}" not in there)
 
 
 def _no_link(path: Path) -> Path:

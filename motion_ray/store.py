@@ -98,10 +98,31 @@ class DeltaStore:
         version = versions[-1] + 1 if versions else 1
         while not self._shelf.create_ref(name, version, _seal(_record(delta, name, version))):
             # Another publisher took this version in this moment: with our content, or with other.
-            if self._names(name, version, delta):
+            # A number that was withdrawn is passed over.
+            there = version in self._shelf.versions(name)
+            if there and self._names(name, version, delta):
                 break
             version += 1
         return f"{name}@{version}"
+
+    def withdraw(self, reference: str) -> list[DeltaRecord]:
+        """Take back ``name@version``, or with ``name`` all versions that there are.
+
+        Nobody finds them by name any more, and their numbers are not given out again. The objects
+        stay: they may be the content of other names.
+
+        Returns:
+            What was taken back, oldest first.
+
+        Raises:
+            UnknownMotionError: no such name or version.
+            StoreError: a malformed reference, or the store cannot be read or written.
+        """
+        newest = self.resolve(reference)
+        name, version = _parse(reference)
+        versions = self._shelf.versions(name) if version is None else [newest.version]
+        records = [self.resolve(f"{name}@{each}") for each in versions]
+        return [each for each in records if self._shelf.withdraw(name, each.version)]
 
     def load(self, reference: str) -> MotionDelta:
         """A delta by ``name`` (newest version) or ``name@version``, verified, in CPU memory.

@@ -56,6 +56,30 @@ def test_versions_count_up_and_equal_content_is_published_once(place):
     assert [record.reference for record in store.list()] == ["jump@1", "wave@1", "wave@2"]
 
 
+def test_a_withdrawn_version_is_gone_and_its_number_stays_taken(place):
+    store = DeltaStore(place)
+    for seed in (1, 2, 3):
+        store.publish(numbered_delta(seed), "wave")
+    assert [each.reference for each in store.withdraw("wave@3")] == ["wave@3"]
+    assert store.resolve("wave").version == 2
+    with pytest.raises(UnknownMotionError):
+        store.load("wave@3")
+    assert store.publish(numbered_delta(3), "wave") == "wave@4"
+    assert [each.version for each in store.withdraw("wave")] == [1, 2, 4]
+    with pytest.raises(UnknownMotionError):
+        store.withdraw("wave")
+    assert store.list() == []
+    assert store.publish(numbered_delta(1), "wave") == "wave@5"
+
+
+def test_withdrawing_leaves_the_same_content_under_other_names(place):
+    store = DeltaStore(place)
+    store.publish(numbered_delta(1), "wave")
+    store.publish(numbered_delta(1), "jump")
+    store.withdraw("wave")
+    assert same(store.load("jump"), numbered_delta(1))
+
+
 def test_what_is_loaded_is_what_was_published(place):
     store = DeltaStore(place)
     for number in (7, 8):

@@ -89,6 +89,13 @@ class MotionCatalog:
         with self._lock:
             self._refreshed = float("-inf")
 
+    def withdrawn(self, name: str) -> None:
+        """Versions of a motion have just been withdrawn: look again which there are."""
+        with self._lock:
+            for key in [key for key in self._records if key[0] == name]:
+                del self._records[key]
+            self._refreshed = float("-inf")
+
     def motions(self) -> list[DeltaRecord]:
         """The newest version of every motion, of whatever base, sorted by name."""
         self._refresh(self._refresh_s)

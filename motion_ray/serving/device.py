@@ -80,6 +80,11 @@ class DeviceTier:
         with self._changed:
             return list(self._tier)
 
+    def pinned(self) -> list[str]:
+        """Content ids of motions that are pinned here."""
+        with self._changed:
+            return self._tier.pinned()
+
     def peek(self, mix: Mix) -> Prepared | None:
         """Values of a mix if they are here, without holding them."""
         with self._changed:

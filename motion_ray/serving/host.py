@@ -79,6 +79,11 @@ class HostTier:
         with self._lock:
             return list(self._tier)
 
+    def pinned(self) -> list[str]:
+        """Content ids of what is pinned here."""
+        with self._lock:
+            return self._tier.pinned()
+
     @contextlib.contextmanager
     def held(self, record: DeltaRecord, *, count: bool = True) -> Iterator[MotionDelta]:
         """A verified delta that fits the base; it stays while the context lives.

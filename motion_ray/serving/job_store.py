@@ -69,6 +69,17 @@ class JobStore(Protocol):
         """Jobs that wait, oldest first: what has to be handed out anew after a restart."""
         ...
 
+    def running(self, limit: int = 1000) -> list[Job]:
+        """Jobs that run, oldest first."""
+        ...
+
+    def ahead(self, job: str) -> int:
+        """How many older jobs wait, of all clients; 0 for a job that does not wait.
+
+        Not a promise: replicas take turns between clients and group jobs by motion.
+        """
+        ...
+
     def events(self, job: str, after: int = 0) -> list[JobEvent]:
         """What happened to a job since an event, oldest first."""
         ...

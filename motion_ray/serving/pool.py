@@ -219,6 +219,12 @@ class MotionPool:
         found.update(dict.fromkeys(self._device.residents(), DEVICE))
         return found
 
+    def pinned(self) -> dict[str, Level]:
+        """Content ids of motions that are pinned, with the nearest place of each."""
+        found: dict[str, Level] = dict.fromkeys(self._host.pinned(), HOST)
+        found.update(dict.fromkeys(self._device.pinned(), DEVICE))
+        return found
+
     def prefetch(self, mix: Mix, level: Level = "host") -> bool:
         """Load ahead, in a thread of the pool's own, without holding anything afterwards.
 
@@ -256,6 +262,22 @@ class MotionPool:
         finally:
             with self._lock:
                 self._waiting.discard((mix.key, level))
+
+    def load(self, record: DeltaRecord, level: Level = "device") -> None:
+        """Load a motion now, holding nothing afterwards.
+
+        Raises:
+            PoolError: it does not fit.
+            DeltaError: it is broken.
+            StoreError: the store cannot be read.
+        """
+        if level == "device":
+            self._try_lease(Mix((Part(record, 1.0),)), time.monotonic(), count=False).release()
+            return
+        with self._host.held(record, count=False):
+            if record not in self._host:
+                rule = f"{record.reference} does not fit into it"
+                raise PoolError("host tier", rule, "raise the budget, or unpin motions")
 
     def pin(self, record: DeltaRecord, level: Level = "device") -> None:
         """Load a motion and let it stay until :meth:`unpin`.

@@ -46,6 +46,7 @@ from motion_ray.serving.jobs import (
     JobFailure,
     JobPage,
     JobResult,
+    JobState,
     NewJob,
     Usage,
 )
@@ -146,11 +147,28 @@ class SqliteJobStore:
 
     def queued(self, limit: int = 1000) -> list[Job]:
         """See the protocol."""
+        return self._in_state(JobState.QUEUED, limit)
+
+    def running(self, limit: int = 1000) -> list[Job]:
+        """See the protocol."""
+        return self._in_state(JobState.RUNNING, limit)
+
+    def _in_state(self, state: JobState, limit: int) -> list[Job]:
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT * FROM jobs WHERE state = 'queued' ORDER BY seq LIMIT ?", (limit,)
+                "SELECT * FROM jobs WHERE state = ? ORDER BY seq LIMIT ?", (state.value, limit)
             ).fetchall()
         return [as_job(row) for row in rows]
+
+    def ahead(self, job: str) -> int:
+        """See the protocol."""
+        with self._database.reading() as connection:
+            (older,) = connection.execute(
+                "SELECT count(*) FROM jobs WHERE state = 'queued' AND seq <"
+                " (SELECT seq FROM jobs WHERE id = ? AND state = 'queued')",
+                (job,),
+            ).fetchone()
+        return older
 
     def events(self, job: str, after: int = 0) -> list[JobEvent]:
         """See the protocol."""

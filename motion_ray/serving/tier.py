@@ -98,6 +98,10 @@ class Tier(Generic[V]):
         """Keys of everything that is loaded."""
         return iter([key for key, entry in self._entries.items() if entry.value is not None])
 
+    def pinned(self) -> list[str]:
+        """Keys of everything that is pinned."""
+        return [key for key, entry in self._entries.items() if entry.pinned]
+
     def peek(self, key: str) -> V | None:
         """What is there, without holding or counting it."""
         entry = self._entries.get(key)

@@ -131,6 +131,18 @@ def test_a_motion_that_was_removed_is_gone(store, catalog, now, tmp_path):
         catalog.resolve("arms", 1)
 
 
+def test_who_withdraws_can_say_so(store, catalog):
+    store.publish(toy_delta(1), "arms")
+    store.publish(toy_delta(2), "arms")
+    assert catalog.resolve("arms", 2).version == 2
+    store.withdraw("arms@2")
+    catalog.withdrawn("arms")
+    with pytest.raises(UnknownMotionError):
+        catalog.resolve("arms", 2)
+    assert [each.version for each in catalog.versions("arms")] == [1]
+    assert [each.reference for each in catalog.asked_for("doing the pll")] == ["arms@1"]
+
+
 def test_a_thousand_motions_are_searched_quickly(store, catalog):
     owners = {f"t{number}k": (f"m{number}",) for number in range(1000)}
     index = TokenIndex(owners)

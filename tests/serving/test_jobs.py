@@ -348,6 +348,17 @@ def test_a_list_in_pages_has_every_job_once(store):
     assert len(store.page(limit=100).jobs) == 6
 
 
+def test_jobs_by_state_and_who_stands_in_front(store):
+    jobs = [create(store, client) for client in ("a", "b", "a", "b")]
+    started(store, jobs[1])
+    assert [job.id for job in store.running()] == [jobs[1].id]
+    assert [job.id for job in store.queued()] == [jobs[0].id, jobs[2].id, jobs[3].id]
+    assert [store.ahead(job.id) for job in jobs] == [0, 0, 1, 2]
+    assert store.ahead("video_unknown") == 0
+    store.cancel(jobs[0].id)
+    assert store.ahead(jobs[3].id) == 1
+
+
 def test_a_foreign_job_looks_like_none(store):
     job = create(store, "ann")
     for act in (store.get, store.cancel, store.delete):
