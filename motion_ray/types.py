@@ -102,8 +102,10 @@ class ParameterGroup(enum.StrEnum):
     TEMPORAL_ATTENTION = "temporal_attention"
     TEMPORAL_CONV = "temporal_conv"
     SPATIAL_CROSS_KV = "spatial_cross_kv"
-    SPATIAL_CROSS_REST = "spatial_cross_rest"
-    SPATIAL_SELF = "spatial_self"
+    SPATIAL_CROSS_QUERY = "spatial_cross_query"  # by themselves, because Tune-A-Video trains them
+    SPATIAL_CROSS_REST = "spatial_cross_rest"  # the output projection
+    SPATIAL_SELF_QUERY = "spatial_self_query"
+    SPATIAL_SELF_REST = "spatial_self_rest"  # keys, values and the output projection
     SPATIAL_REST = "spatial_rest"  # feed-forward, norms and projections of the spatial transformers
     SPATIAL_CONV = "spatial_conv"
     OTHER = "other"  # timestep embedding

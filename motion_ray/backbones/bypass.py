@@ -47,17 +47,27 @@ def without_temporal_layers(unet: nn.Module) -> Iterator[None]:
     Args:
         unet: a diffusers ``UNet3DConditionModel``.
     """
-    layers = [
+    layers = temporal_layers(unet)
+    try:
+        remove_temporal_layers(unet)
+        yield
+    finally:
+        for parent, name, child in layers:
+            setattr(parent, name, child)
+
+
+def remove_temporal_layers(unet: nn.Module) -> None:
+    """Take them out for good, in place."""
+    for parent, name, child in temporal_layers(unet):
+        conv = isinstance(child, TemporalConvLayer)
+        setattr(parent, name, _PassedConv() if conv else _PassedTransformer())
+
+
+def temporal_layers(unet: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
+    """Every temporal layer as (the module that holds it, under which name, the layer)."""
+    return [
         (parent, name, child)
         for parent in list(unet.modules())
         for name, child in parent.named_children()
         if isinstance(child, TEMPORAL_LAYERS)
     ]
-    try:
-        for parent, name, child in layers:
-            conv = isinstance(child, TemporalConvLayer)
-            setattr(parent, name, _PassedConv() if conv else _PassedTransformer())
-        yield
-    finally:
-        for parent, name, child in layers:
-            setattr(parent, name, child)

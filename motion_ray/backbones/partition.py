@@ -19,6 +19,7 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from torch import nn
 
+from motion_ray.backbones.inflated import FrameAttention
 from motion_ray.types import ParameterGroup
 
 TEMPORAL = frozenset({ParameterGroup.TEMPORAL_ATTENTION, ParameterGroup.TEMPORAL_CONV})
@@ -40,7 +41,7 @@ def _owners(root: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
 
 def _group(owners: list[tuple[str, nn.Module]]) -> ParameterGroup:
     modules = [module for _, module in owners]
-    if _any(modules, TransformerTemporalModel):
+    if _any(modules, TransformerTemporalModel) or _any(modules, FrameAttention):
         return ParameterGroup.TEMPORAL_ATTENTION
     if _any(modules, TemporalConvLayer):
         return ParameterGroup.TEMPORAL_CONV
@@ -52,18 +53,30 @@ def _group(owners: list[tuple[str, nn.Module]]) -> ParameterGroup:
 
 
 def _spatial_attention(owners: list[tuple[str, nn.Module]]) -> ParameterGroup:
-    for (_, parent), (name, module) in itertools.pairwise(owners):
-        if not isinstance(module, Attention) or not isinstance(parent, BasicTransformerBlock):
-            continue
-        if module is parent.attn1:
-            return ParameterGroup.SPATIAL_SELF
-        projections = {id(module.to_k), id(module.to_v)}
-        below = owners[[m for _, m in owners].index(module) + 1 :]
-        if below and id(below[0][1]) in projections:
-            return ParameterGroup.SPATIAL_CROSS_KV
-        assert name == "attn2"
-        return ParameterGroup.SPATIAL_CROSS_REST
+    modules = [module for _, module in owners]
+    for parent, module in itertools.pairwise(modules):
+        if isinstance(module, Attention) and isinstance(parent, BasicTransformerBlock):
+            below = modules[modules.index(module) + 1 :]
+            projection = below[0] if below else module
+            if module is parent.attn1:
+                return _self_attention(module, projection)
+            assert module is parent.attn2
+            return _cross_attention(module, projection)
     return ParameterGroup.SPATIAL_REST
+
+
+def _self_attention(attention: Attention, projection: nn.Module) -> ParameterGroup:
+    if projection is attention.to_q:
+        return ParameterGroup.SPATIAL_SELF_QUERY
+    return ParameterGroup.SPATIAL_SELF_REST
+
+
+def _cross_attention(attention: Attention, projection: nn.Module) -> ParameterGroup:
+    if projection is attention.to_k or projection is attention.to_v:
+        return ParameterGroup.SPATIAL_CROSS_KV
+    if projection is attention.to_q:
+        return ParameterGroup.SPATIAL_CROSS_QUERY
+    return ParameterGroup.SPATIAL_CROSS_REST
 
 
 def _any(modules: list[nn.Module], kind: type[nn.Module]) -> bool:

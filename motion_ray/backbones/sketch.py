@@ -15,6 +15,7 @@ from diffusers import AutoencoderKL, UNet3DConditionModel
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from motion_ray.backbones.inflated import PREFIX, inflate
 from motion_ray.backbones.unet3d import UNet3DBackbone, check_base
 
 
@@ -44,6 +45,8 @@ def sketch_backbone(
             for parameter in module.parameters():
                 # Module.to would swap parameters, which fake ones do not allow.
                 parameter.data = parameter.data.to(dtype)
+        if base.startswith(PREFIX):
+            inflate(unet)
         tokenizer = CLIPTokenizer.from_pretrained(str(folder.path), subfolder="tokenizer")
         backbone = UNet3DBackbone(folder, unet, vae, text, tokenizer, torch.device("cpu"))
     return backbone, mode

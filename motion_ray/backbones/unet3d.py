@@ -7,6 +7,7 @@ Shapes: b batch, f frames, c latent channels, h/w latent cells, H/W pixels, n to
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from motion_ray.backbones.folder import ModelFolder, open_model_folder
+from motion_ray.backbones.inflated import PREFIX, inflate, inflated_fingerprint
 from motion_ray.backbones.kernels import use_cpu_kernels
 from motion_ray.backbones.partition import partition_unet3d
 from motion_ray.errors import BaseModelError, DataError
@@ -46,6 +48,7 @@ class UNet3DBackbone:
         self.fingerprint, self.vae_fingerprint = folder.fingerprint, folder.vae_fingerprint
         self.spatial_factor: int = 2 ** (len(vae.config["block_out_channels"]) - 1)
         self.latent_channels: int = unet.config["in_channels"]
+        self.text_width: int = text_encoder.config.hidden_size
         self._groups = partition_unet3d(unet)
         for module in (unet, vae, text_encoder):
             # eval: UNet3D has dropout in its temporal convolutions, active in a fresh module
@@ -175,7 +178,8 @@ class UNet3DBackbone:
 
 def model_folder(base: str) -> Path:
     """The folder that a ``base`` setting names: the embedded model or a path."""
-    return EMBEDDED_FOLDER if base == EMBEDDED else Path(base).expanduser()
+    name = base.removeprefix(PREFIX)
+    return EMBEDDED_FOLDER if name == EMBEDDED else Path(name).expanduser()
 
 
 def check_base(base: str) -> ModelFolder:
@@ -184,7 +188,10 @@ def check_base(base: str) -> ModelFolder:
     Raises:
         BaseModelError: it cannot; the message says why.
     """
-    return open_model_folder(model_folder(base))
+    folder = open_model_folder(model_folder(base))
+    if not base.startswith(PREFIX):
+        return folder
+    return dataclasses.replace(folder, fingerprint=inflated_fingerprint(folder.fingerprint))
 
 
 def load_backbone(
@@ -193,7 +200,8 @@ def load_backbone(
     """Load a base model.
 
     Args:
-        base: ``"puppet"`` for the embedded model, or a diffusers folder.
+        base: ``"puppet"`` for the embedded model, or a diffusers folder; ``"inflated:"`` before it
+            takes its image part, inflated (:mod:`motion_ray.backbones.inflated`).
         device: null takes the GPU if there is one.
         precision: weights are bfloat16 on a GPU unless this is ``"fp32"``, float32 on a CPU.
 
@@ -222,6 +230,8 @@ def load_backbone(
         module.to(where)  # pyright: ignore[reportArgumentType]
     if where.type == "cpu":
         use_cpu_kernels(unet)
+    if base.startswith(PREFIX):
+        inflate(unet)
     return UNet3DBackbone(folder, unet, vae, text, tokenizer, where)
 
 

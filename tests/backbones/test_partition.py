@@ -62,8 +62,11 @@ def test_names_that_mislead_substrings(zeroscope):
     assert partition[temporal] is ParameterGroup.TEMPORAL_ATTENTION
     assert partition[spatial] is ParameterGroup.SPATIAL_CROSS_KV
     assert partition["transformer_in.proj_in.weight"] is ParameterGroup.TEMPORAL_ATTENTION
-    assert partition[spatial.replace("to_k", "to_q")] is ParameterGroup.SPATIAL_CROSS_REST
-    assert partition[spatial.replace("attn2", "attn1")] is ParameterGroup.SPATIAL_SELF
+    own = spatial.replace("attn2", "attn1")
+    assert partition[spatial.replace("to_k", "to_q")] is ParameterGroup.SPATIAL_CROSS_QUERY
+    assert partition[spatial.replace("to_k", "to_out.0")] is ParameterGroup.SPATIAL_CROSS_REST
+    assert partition[own.replace("to_k", "to_q")] is ParameterGroup.SPATIAL_SELF_QUERY
+    assert partition[own] is ParameterGroup.SPATIAL_SELF_REST
 
 
 def test_selection_trains_exactly_its_groups(tiny_bases):
