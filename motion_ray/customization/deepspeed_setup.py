@@ -36,6 +36,11 @@ def deepspeed_config(config: CustomizationConfig) -> dict[str, Any]:
     }
 
 
+def preload() -> None:
+    """Import DeepSpeed now, where waiting costs nothing; the first engine would do it otherwise."""
+    import deepspeed  # noqa: F401
+
+
 def initialize(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,

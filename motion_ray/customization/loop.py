@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import torch
 
-from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
+from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.customization.delta import DeltaHeader, MotionDelta
@@ -27,11 +27,11 @@ from motion_ray.customization.examples import (
     generate_regularization,
     read_clip_lists,
 )
+from motion_ray.customization.models import FROM_DISK, ModelSource
 from motion_ray.customization.run import RunFolder
 from motion_ray.customization.showcase import make_report
 from motion_ray.customization.stopping import AppearanceValidator
 from motion_ray.customization.trainer import Trainer
-from motion_ray.evaluation.clip import load_image_text_encoder
 from motion_ray.generation import VideoGenerator
 from motion_ray.store import DeltaStore, check_name
 from motion_ray.types import (
@@ -54,6 +54,7 @@ def customize(
     store: str | None = None,
     cache: Path | None = None,
     device: str | None = None,
+    models: ModelSource | None = None,
 ) -> Iterator[TrainEvent]:
     """Teach a base model a motion; yields events, and ends with :class:`RunFinished`.
 
@@ -64,6 +65,7 @@ def customize(
         store: path or URI of the delta store; null: ``out/store``.
         cache: folder for encoded clips, may be shared by runs; null: ``out/cache``.
         device: null takes the GPU if there is one.
+        models: where base and encoder come from, e.g. a process that keeps them; null: from disk.
 
     Raises:
         MotionRayError: bad input, a folder of another run, a full disk, or a loss that is not
@@ -79,10 +81,10 @@ def customize(
             return
         if config.engine.threads is not None:
             torch.set_num_threads(config.engine.threads)
-        backbone = load_backbone(config.base, device, config.engine.precision)
-        yield from _train(
-            _Session(config, run, clips, backbone, cache or run.cache, store or str(out / "store"))
-        )
+        models = models or FROM_DISK
+        backbone = models.base(config.base, device, config.engine.precision)
+        places = (cache or run.cache, store or str(out / "store"))
+        yield from _train(_Session(config, run, clips, backbone, *places, models))
 
 
 class _Session:
@@ -96,16 +98,17 @@ class _Session:
         backbone: UNet3DBackbone,
         cache: Path,
         store: str,
+        models: ModelSource,
     ) -> None:
         self.config, self.run, self.clips, self.backbone = config, run, clips, backbone
-        self.cache, self.store = cache, DeltaStore(store)
+        self.cache, self.store, self.models = cache, DeltaStore(store), models
         self.checkpoints = CheckpointFolder(run.checkpoints)
         self.generator = VideoGenerator(
             backbone, config.sampling, config.clips, config.engine.precision
         )
         self.validator: AppearanceValidator | None = None
         if config.validation.floor is not None:
-            encoder = load_image_text_encoder(config.validation.floor.clip_model)
+            encoder = models.encoder(config.validation.floor.clip_model)
             self.validator = AppearanceValidator(
                 config.validation, self.generator, encoder, clips.folder.token
             )
@@ -202,7 +205,8 @@ def _finish(session: _Session, trainer: Trainer, examples: Examples) -> Iterator
             session.store,
             result,
             tell,
-            str(session.backbone.device),
+            device=str(session.backbone.device),
+            models=session.models,
         )
     )
     session.run.finish(result)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.examples import ClipLists
+from motion_ray.customization.models import FROM_DISK, ModelSource
 from motion_ray.customization.run import RunFolder
 from motion_ray.data.augment import apply_augmentation, plain_draw
 from motion_ray.data.video import read_clip, write_video
@@ -34,7 +34,9 @@ def make_report(
     store: DeltaStore,
     result: RunFinished,
     on_progress: OnProgress,
+    *,
     device: str | None = None,
+    models: ModelSource = FROM_DISK,
 ) -> Path:
     """Generate the samples and write ``report.html``.
 
@@ -43,7 +45,7 @@ def make_report(
     """
     on_progress("generating samples", 0, 1)
     delta = store.load(result.delta)
-    backbone = load_backbone(config.base, device, config.engine.precision)
+    backbone = models.base(config.base, device, config.engine.precision)
     generator = VideoGenerator(backbone, config.sampling, config.clips, config.engine.precision)
     templates = (config.validation.prompts or FALLBACK_PROMPTS)[:SHOWN_PROMPTS]
     prompts = [EvalPrompt(t).with_token(clips.folder.token) for t in templates]

@@ -12,6 +12,7 @@ from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.customization import loop, stopping
 from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.customization.loop import customize
+from motion_ray.customization.models import ModelSource
 from motion_ray.customization.run import RunFolder
 from motion_ray.errors import ConfigError, DataError, NonFiniteLossError, RunFolderError
 from motion_ray.store import DeltaStore
@@ -75,7 +76,7 @@ def scripted_scores(monkeypatch, scores: dict[int, float]) -> None:
         return scores[int(folder.name.removeprefix("step-"))]
 
     monkeypatch.setattr(stopping.AppearanceValidator, "score", score)
-    monkeypatch.setattr(loop, "load_image_text_encoder", lambda name: None)
+    monkeypatch.setattr(loop, "FROM_DISK", ModelSource(encoder=lambda name: None))
 
 
 FLOOR = {"validation": {"every": 2, "floor": {"relative": 0.9}}, "checkpoint_every": 1}
@@ -110,7 +111,7 @@ def test_a_kill_after_the_verdict_does_not_train_further(tiny_run, tmp_path, mon
 
 
 def test_a_floor_without_prompts_is_refused_before_training(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "load_image_text_encoder", lambda name: None)
+    monkeypatch.setattr(loop, "FROM_DISK", ModelSource(encoder=lambda name: None))
     config = tiny_run.replace({"validation": {"prompts": [], "floor": {"relative": 0.9}}})
     with pytest.raises(ConfigError, match=r"validation\.prompts"):
         list(customize(config, tmp_path / "run", device="cpu"))
