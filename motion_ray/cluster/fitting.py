@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import ray.train
 import ray.train.torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
+from motion_ray.cluster.background import Background
 from motion_ray.cluster.relay import Notice
 from motion_ray.cluster.resources import WorkerResources
 
@@ -69,11 +69,10 @@ def run_config(name: str, folder: Path, relay: Any) -> RunConfig:
 
 def scaling_config(workers: int, resources: WorkerResources) -> ScalingConfig:
     """So many workers with these resources each."""
-    gpu = resources.device == "gpu"
     return ScalingConfig(
         num_workers=workers,
-        use_gpu=gpu,
-        resources_per_worker={"CPU": resources.cpus, **({"GPU": 1} if gpu else {})},
+        use_gpu=resources.device == "gpu",
+        resources_per_worker=resources.as_ray(),
     )
 
 
@@ -83,44 +82,9 @@ def torch_config(resources: WorkerResources) -> ray.train.torch.TorchConfig:
     return ray.train.torch.TorchConfig(backend=backend)
 
 
-class BackgroundFit:
-    """``trainer.fit()`` in a thread of its own.
+def fit_in_background(trainer: ray.train.torch.TorchTrainer) -> Background:
+    """``trainer.fit()`` in a thread of its own; the result is what the first worker returned.
 
-    Ray Train blocks its caller and takes over SIGINT in the main thread; so the caller keeps
-    signals and display.
-
-    Args:
-        trainer: starts at once.
+    Ray Train blocks its caller, and in the main thread it takes over SIGINT.
     """
-
-    def __init__(self, trainer: ray.train.torch.TorchTrainer) -> None:
-        self._trainer = trainer
-        self._result: Any = None
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._fit, name="ray-train", daemon=True)
-        self._thread.start()
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended, in whatever way."""
-        return not self._thread.is_alive()
-
-    def wait(self, seconds: float) -> None:
-        """Wait this long, or until it ends."""
-        self._thread.join(seconds)
-
-    def result(self) -> Any:
-        """What the first worker returned; call it once :attr:`over` is true.
-
-        Raises:
-            ray.train.TrainingFailedError: all attempts failed.
-        """
-        if self._failure is not None:
-            raise self._failure
-        return self._result
-
-    def _fit(self) -> None:
-        try:
-            self._result = self._trainer.fit().return_value
-        except Exception as error:  # carried to the caller's thread
-            self._failure = error
+    return Background(lambda: trainer.fit().return_value, "ray-train")

@@ -20,7 +20,12 @@ import ray.train
 import ray.train.torch
 
 from motion_ray.cluster.environment import prepare_worker_environment
-from motion_ray.cluster.fitting import BackgroundFit, run_config, scaling_config, torch_config
+from motion_ray.cluster.fitting import (
+    fit_in_background,
+    run_config,
+    scaling_config,
+    torch_config,
+)
 from motion_ray.cluster.relay import (
     Attempt,
     EventSender,
@@ -29,7 +34,7 @@ from motion_ray.cluster.relay import (
     forwarded_warnings,
     start_relay,
 )
-from motion_ray.cluster.resources import WorkerResources
+from motion_ray.cluster.resources import WorkerResources, count_workers
 from motion_ray.errors import ConfigError, MotionRayError
 from motion_ray.pretraining.loop import TrainingProgress
 from motion_ray.pretraining.workspace import Workspace
@@ -69,7 +74,7 @@ def work_on_stage(loop_config: dict[str, StageAssignment]) -> None:
     from motion_ray.pretraining.stage import run_stage
     from motion_ray.pretraining.stages import STAGES
 
-    torch.set_num_threads(assignment.resources.cpus)
+    torch.set_num_threads(assignment.resources.threads)
     replicas = current_replicas()
     workspace = replace(
         assignment.workspace, replicas=replicas, device=ray.train.torch.get_device(), processes=1
@@ -117,7 +122,7 @@ def run_stage_in_workers(
         scaling_config=scaling_config(workers, resources),
         run_config=run_config(f"pretrain-{stage}", workspace.folder(stage), relay),
     )
-    running = BackgroundFit(trainer)
+    running = fit_in_background(trainer)
     try:
         over = False
         while not over:
@@ -157,11 +162,7 @@ def check_room(
     Raises:
         ConfigError: they do not fit.
     """
-    room = 0
-    for node in nodes:
-        has = node.get("Resources", {}) if node.get("Alive") else {}
-        fitting = int(has.get("CPU", 0) // resources.cpus)
-        room += min(fitting, int(has.get("GPU", 0))) if resources.device == "gpu" else fitting
+    room = count_workers(nodes, resources)
     if room < workers:
         raise ConfigError(
             f"--workers {workers}",

@@ -152,8 +152,12 @@ class EventSender:
 
     def _flush(self) -> None:
         if self._relay is not None and self._under_way is None and self._waiting:
-            self._under_way = self._relay.push.remote(list(self._waiting))
+            self._under_way = self._post(self._relay, list(self._waiting))
             self._waiting.clear()
+
+    def _post(self, relay: Any, items: list[Item]) -> Any:
+        """Call the relay; returns Ray's reference to its answer, whether to stop."""
+        return relay.push.remote(items)
 
     def _settle(self, seconds: float) -> None:
         """Look whether the message under way has arrived."""

@@ -1,4 +1,4 @@
-"""How much of a cluster one training worker asks for."""
+"""How much of a cluster one training worker asks for, and how many of them it holds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from motion_ray.errors import ConfigError
 
 CPU_THREADS = 2  # enough for the embedded base; more is asked for with engine.threads
 GPU_LOADERS = 4  # decoding and writing videos beside the GPU
+Nodes = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -20,18 +21,29 @@ class WorkerResources:
     Attributes:
         device: with or without a GPU.
         cpus: CPU cores; torch's thread count follows it on CPU.
+        gpus: of a worker with a GPU: how many, or a part of one.
     """
 
     device: Device
-    cpus: int
+    cpus: float
+    gpus: float = 1.0
 
     def __str__(self) -> str:
-        cores = f"{self.cpus} CPU core" + ("s" if self.cpus > 1 else "")
-        return f"1 GPU and {cores}" if self.device == "gpu" else cores
+        cores = f"{self.cpus:g} CPU core" + ("s" if self.cpus > 1 else "")
+        return f"{self.gpus:g} GPU and {cores}" if self.device == "gpu" else cores
+
+    @property
+    def threads(self) -> int:
+        """For torch on a CPU."""
+        return max(1, int(self.cpus))
+
+    def as_ray(self) -> dict[str, float]:
+        """In Ray's words."""
+        return {"CPU": self.cpus, **({"GPU": self.gpus} if self.device == "gpu" else {})}
 
 
 def choose_resources(
-    nodes: Sequence[Mapping[str, Any]], wanted: Literal["auto", "cpu", "gpu"], threads: int | None
+    nodes: Nodes, wanted: Literal["auto", "cpu", "gpu"], threads: int | None
 ) -> WorkerResources:
     """Pick what the worker asks for, so that some node can hold it.
 
@@ -58,3 +70,17 @@ def choose_resources(
             "start one with ray start --num-cpus 2",
         )
     return WorkerResources("cpu", min(most, threads or CPU_THREADS))
+
+
+def count_workers(nodes: Nodes, resources: WorkerResources) -> int:
+    """How many workers with these resources fit on the nodes that are alive.
+
+    Args:
+        nodes: what ``ray.nodes()`` returns.
+        resources: of each worker.
+    """
+    alive = [node.get("Resources", {}) for node in nodes if node.get("Alive")]
+    return sum(
+        min(int(node.get(name, 0) / amount) for name, amount in resources.as_ray().items())
+        for node in alive
+    )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,17 @@ import ray.train
 import ray.train.torch
 
 from motion_ray.cluster.environment import Device, prepare_worker_environment
-from motion_ray.cluster.fitting import BackgroundFit, run_config, scaling_config, torch_config
+from motion_ray.cluster.fitting import (
+    fit_in_background,
+    run_config,
+    scaling_config,
+    torch_config,
+)
+from motion_ray.cluster.outcome import Outcome, follow
 from motion_ray.cluster.relay import EventSender, Item, forwarded_warnings, start_relay
 from motion_ray.cluster.resources import WorkerResources
 from motion_ray.config import CustomizationConfig
 from motion_ray.errors import MotionRayError
-from motion_ray.types import RunFinished, StepDone
 
 logger = logging.getLogger(__name__)
 
@@ -54,21 +59,6 @@ class Assignment:
     relay: Any
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended; exactly one field is set.
-
-    Attributes:
-        finished: its last event.
-        error: a failure that a retry would meet again.
-        stopped_at: the last step before a requested stop.
-    """
-
-    finished: RunFinished | None = None
-    error: MotionRayError | None = None
-    stopped_at: int | None = None
-
-
 def train_in_worker(settings: dict[str, Assignment]) -> Outcome:
     """The train loop of the Ray Train worker: pass the events of ``customize`` on."""
     assignment = settings["assignment"]
@@ -77,32 +67,15 @@ def train_in_worker(settings: dict[str, Assignment]) -> Outcome:
     sender.announce()
     try:
         with forwarded_warnings(sender):
-            return _follow(assignment, sender)
+            from motion_ray.customization.loop import customize  # only now: it imports torch
+
+            device = "cuda" if assignment.device == "gpu" else "cpu"
+            out, store = Path(assignment.out), assignment.store
+            return follow(customize(assignment.config, out, store=store, device=device), sender)
     except MotionRayError as error:
         return Outcome(error=error)
     finally:
         sender.close()
-
-
-def _follow(assignment: Assignment, sender: EventSender) -> Outcome:
-    from motion_ray.customization.loop import customize  # only now: it imports torch
-
-    step = 0
-    device = "cuda" if assignment.device == "gpu" else "cpu"
-    events = customize(
-        assignment.config, Path(assignment.out), store=assignment.store, device=device
-    )
-    for event in events:
-        stop = sender.send(event)
-        if isinstance(event, RunFinished):
-            return Outcome(finished=event)
-        if isinstance(event, StepDone):
-            step = event.step
-        if stop:
-            if isinstance(events, Generator):
-                events.close()  # it lets go of the folder
-            return Outcome(stopped_at=step)
-    raise RuntimeError("customize ended without RunFinished")
 
 
 class TrainingJob:
@@ -131,7 +104,7 @@ class TrainingJob:
             run_config=run_config(f"customize-{config.identity()[:12]}", out, self._relay),
         )
         self.blind = False
-        self._running = BackgroundFit(trainer)
+        self._running = fit_in_background(trainer)
 
     def wait(self, seconds: float) -> Sequence[Item]:
         """Wait this long, or until the run ends, and return what happened meanwhile."""
