@@ -133,7 +133,7 @@ def copying_stage(options: argparse.Namespace) -> None:
     plain = vae_round_trip(backbone, 0.0, 0)
     count = max(1, options.test_scenes)
     chosen_on = false_alarms(detector, draw_trials(count, "copying, threshold"), plain)
-    threshold = threshold_at(chosen_on.all)
+    threshold = threshold_at(chosen_on.others)
     scenes = motion_scenes(max(1, count // 2), f"copying test {settings.seed}", "test")
     report = copying_model.CopyReport(
         settings=settings,

@@ -1,9 +1,11 @@
 """At which cosine a frame counts as a copy: a threshold from a rate of false alarms; recall.
 
-The threshold lets one in a hundred clips of unseen scenes pass for copies, each compared with ten
-training clips as customization has them: one motion, one kind. One of the ten is a hard case, a
-clip with the very words of the unseen one, of another seed. Shapes: n clips, f frames, s picture
-side, d length of a descriptor.
+Clips of unseen scenes are each compared with ten training clips as customization has them: one
+motion, one kind. The threshold lets one in a hundred of them pass for copies of clips that differ
+in colour or place, as evaluation has it, whose prompts never repeat the words of a training clip.
+One of the ten is a hard case, a clip with the very words of the unseen one and another seed: two
+such clips differ by little more than a crop. How often they pass for copies is measured, but does
+not choose. Shapes: n clips, f frames, s picture side, d length of a descriptor.
 """
 
 from __future__ import annotations

@@ -60,8 +60,9 @@ and half of them went through the base model's VAE with a little noise on the la
 
 {trials} clips of unseen scenes (through the VAE, as generated videos are), each compared with
 {clips} training clips of the same kind and motion; one of these has the same colour and place too.
-The threshold is where at most {rate:.0%} of the unseen clips pass for copies, any frame against any
-frame. The rates are measured on {fresh} further clips, which did not choose it.
+The threshold is where at most {rate:.0%} of the unseen clips pass for copies of the others, any
+frame against any frame: prompts of an evaluation do not repeat the words of a training clip. The
+rates are measured on {fresh} further clips, which did not choose it.
 
 | clips that pass for copies | share (95 % interval) |
 |---|---|
@@ -73,19 +74,20 @@ frame. The rates are measured on {fresh} further clips, which did not choose it.
 
 Copies of clips of {tested} unseen scenes that count as copies. A copied clip is found if any of its
 frames is, as videos are scored. The last column is for comparison: the threshold would be
-{easy:.4f} if clips with the very same words were left out of its choice.
+{strict:.4f} if clips with the very same words took part in its choice.
 
-| done to the copy | clip found (95 % interval) | one frame found | clip, at {easy:.4f} |
+| done to the copy | clip found (95 % interval) | one frame found | clip, at {strict:.4f} |
 |---|---|---|---|
 {recall}
 
 ## Limits
 
 It knows this world only. Frames of one clip a moment apart are neither copies nor unrelated to it.
-In pictures of 64 pixels that show the same puppet do the same thing in the same place, little but a
-pixel here and there tells a copy from a look-alike: what changes more than that is missed, see the
-last rows of the table. A low copying score says that videos do not repeat training frames closely,
-not that nothing was taken from them.
+Pictures of 64 pixels that show the same puppet do the same thing in the same place differ by little
+more than a copy that was cropped: for prompts with the very words of a training clip the rate of
+false alarms is that of the first table, not {rate:.0%}. A mirrored copy, or one that was moved or
+cropped further, is missed, see the last rows. A low copying score says that videos do not repeat
+training frames closely, not that nothing was taken from them.
 """
 
 
@@ -120,7 +122,7 @@ class CopyReport:
 
 def write_card(report: CopyReport) -> str:
     """The text of the model's ``README.md``."""
-    limit, easy = report.threshold, threshold_at(report.chosen_on.others)
+    limit, strict = report.threshold, threshold_at(report.chosen_on.all)
     rows = sorted(report.copies.items(), key=lambda item: -float((item[1].clip > limit).sum()))
     return _CARD.format(
         parameters=report.parameters,
@@ -140,10 +142,10 @@ def write_card(report: CopyReport) -> str:
         hard_alarms=above(report.fresh.hard, limit),
         other_alarms=above(report.fresh.others, limit),
         tested=len(rows[0][1].clip),
-        easy=easy,
+        strict=strict,
         recall="\n".join(
             f"| {name} | {above(each.clip, limit)} | {above(each.frame, limit).rate:.1%} | "
-            f"{above(each.clip, easy).rate:.1%} |"
+            f"{above(each.clip, strict).rate:.1%} |"
             for name, each in rows
         ),
     )
