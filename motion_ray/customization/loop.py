@@ -82,7 +82,7 @@ def customize(
         if config.engine.threads is not None:
             torch.set_num_threads(config.engine.threads)
         models = models or FROM_DISK
-        backbone = models.base(config.base, device, config.engine.precision)
+        backbone = models.base(config.model, device, config.engine.precision)
         places = (cache or run.cache, store or str(out / "store"))
         yield from _train(_Session(config, run, clips, backbone, *places, models))
 
@@ -114,13 +114,22 @@ class _Session:
             )
 
 
+def _clip_maker(session: _Session) -> VideoGenerator:
+    """Plays what it makes at the rate at which training samples clips: no frame is lost there."""
+    config = session.config
+    sampling = config.sampling
+    if config.clips.fps is not None:
+        sampling = sampling.model_copy(update={"fps": config.clips.fps})
+    return VideoGenerator(session.backbone, sampling, config.clips)
+
+
 def _train(session: _Session) -> Iterator[TrainEvent]:
     config, run = session.config, session.run
     yield Preparing("base model loaded", 1, 1)
     if config.regularization.source == "synthetic":
         yield from _relayed(
             lambda tell: generate_regularization(
-                session.clips.regularization, session.generator, config.seed, tell
+                session.clips.regularization, _clip_maker(session), config.seed, tell
             )
         )
     examples = yield from _relayed(
@@ -221,20 +230,19 @@ def _build_delta(session: _Session, trainer: Trainer, examples: Examples, name: 
     }
     header = DeltaHeader(
         base_fingerprint=session.backbone.fingerprint,
-        base=config.base if "/" not in config.base else Path(config.base).name,
+        base=config.model if "/" not in config.model else Path(config.model).name,
         recipe=config.recipe,
         name=name,
         token=folder.token,
         template=folder.template,
         step=trainer.step,
+        parametrization="full" if config.low_rank is None else "lora",
         config=json.loads(config.model_dump_json()),
         metrics={key: value for key, value in metrics.items() if value is not None},
         sources=examples.sources,
         versions=installed_versions(),
     )
-    return MotionDelta(
-        header, {key: p.detach().cpu().clone() for key, p in trainer.trainable.items()}
-    )
+    return MotionDelta(header, trainer.learned())
 
 
 def _relayed(

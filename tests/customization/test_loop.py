@@ -123,9 +123,15 @@ def test_without_regularization_every_example_is_of_the_motion(tiny_run, tmp_pat
     assert all(set(e.losses) == {"motion"} for e in events if isinstance(e, StepDone))
 
 
-def test_synthetic_regularization_is_sampled_from_the_base(tiny_run, tmp_path):
+@pytest.mark.parametrize("clip_fps", [None, 8.0])
+def test_synthetic_regularization_is_sampled_from_the_base(tiny_run, tmp_path, clip_fps):
+    """Also where clips are sampled at another rate than videos are played at."""
     config = tiny_run.replace(
-        {"regularization": {"source": "synthetic", "folder": None, "synthetic_clips": 3}}
+        {
+            "clips": {"fps": clip_fps},
+            "sampling": {"fps": 16.0},
+            "regularization": {"source": "synthetic", "folder": None, "synthetic_clips": 3},
+        }
     )
     events = list(customize(config, tmp_path / "run", device="cpu"))
     assert len(list((tmp_path / "run" / "regularization").glob("*.mp4"))) == 3
