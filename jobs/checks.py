@@ -70,7 +70,7 @@ def check_input(
     check_clips(clips.motion, config.clips)
     if config.regularization.source == "real":
         check_clips(clips.regularization, config.clips)
-    check_base(config.base)
+    check_base(config.model)
     return Plan(config, folder, store)
 
 

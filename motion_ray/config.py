@@ -17,6 +17,8 @@ from motion_ray.diffusion.density import CoarseNoise, TimestepDensity, Uniform
 from motion_ray.errors import ConfigError
 from motion_ray.types import ParameterGroup
 
+_INFLATED = "inflated:"  # as in backbones.inflated, which imports diffusers; a test compares them
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,6 +110,19 @@ class CoarseNoiseDensity(_Frozen):
         return CoarseNoise(self.alpha)
 
 
+class LowRankConfig(_Frozen):
+    """LoRA (Hu et al. 2021) instead of whole values: the change of a weight is of low rank.
+
+    Weights of linear layers and convolutions in the named groups get factors; their biases and the
+    norms stay as they are.
+    """
+
+    rank: int = Field(default=8, ge=1, le=4096)
+    alpha: float | None = Field(
+        default=None, gt=0, description="the change is scaled by alpha / rank; null: by 1"
+    )
+
+
 DensityConfig = Annotated[UniformDensity | CoarseNoiseDensity, Field(discriminator="kind")]
 
 
@@ -189,9 +204,18 @@ class ValidationConfig(_Frozen):
     every: int = Field(default=200, ge=1, description="steps between validations")
     prompts: tuple[str, ...] = Field(default=(), description="templates with the slot <motion>")
     seeds: tuple[int, ...] = (0,)
+    phrase: str = Field(
+        default="doing the <token>", description="what stands in the slot: V* as captions name it"
+    )
     floor: AppearanceFloor | None = Field(
         default=None, description="null: no early stop, train to max_steps"
     )
+
+    @model_validator(mode="after")
+    def _names_the_token(self) -> Self:
+        if "<token>" not in self.phrase:
+            raise ValueError("phrase holds <token>, e.g. 'doing the <token>'")
+        return self
 
 
 class CustomizationConfig(_Frozen):
@@ -203,7 +227,14 @@ class CustomizationConfig(_Frozen):
 
     recipe: str = Field(description="name of the recipe this came from, for the record")
     base: str = Field(default="puppet", description="'puppet' (embedded) or a diffusers folder")
+    inflate: bool = Field(
+        default=False,
+        description="customize the base's image part, inflated to clips (Tune-A-Video)",
+    )
     motion: str = Field(default="", description="motion folder (docs: README, 'Your own motion')")
+    motion_clips: int | None = Field(
+        default=None, ge=1, description="train on the first so many clips of it; null: on all"
+    )
     name: str | None = Field(default=None, description="name in the store; null: the motion's own")
     clips: ClipConfig = ClipConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -213,6 +244,13 @@ class CustomizationConfig(_Frozen):
     )
     train_token: bool = Field(
         default=False, description="also train the embedding of V* (raises copying, paper 4.2)"
+    )
+    token_start: str | None = Field(
+        default=None,
+        description="word whose embedding a trained V* starts from; null: from its own",
+    )
+    low_rank: LowRankConfig | None = Field(
+        default=None, description="train factors of low rank; null: whole values"
     )
     density: DensityConfig = CoarseNoiseDensity()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -228,7 +266,18 @@ class CustomizationConfig(_Frozen):
     def _something_trains(self) -> Self:
         if not self.groups and not self.train_token:
             raise ValueError("nothing would train: name parameter groups or set train_token")
+        if self.low_rank is not None and not self.groups:
+            raise ValueError("low_rank is about parameter groups: name some, or set it to null")
+        if self.token_start is not None and not self.train_token:
+            raise ValueError("token_start is where a trained token starts: set train_token=true")
+        if self.base.startswith(_INFLATED):
+            raise ValueError(f"the base is a name or a folder: instead of {_INFLATED} set inflate")
         return self
+
+    @property
+    def model(self) -> str:
+        """What :func:`motion_ray.backbones.unet3d.load_backbone` is to load."""
+        return f"{_INFLATED}{self.base}" if self.inflate else self.base
 
     def replace(self, changes: dict[str, Any]) -> CustomizationConfig:
         """A copy with nested fields changed, validated anew.

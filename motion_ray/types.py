@@ -111,6 +111,10 @@ class ParameterGroup(enum.StrEnum):
     OTHER = "other"  # timestep embedding
 
 
+TEMPORAL = frozenset({ParameterGroup.TEMPORAL_ATTENTION, ParameterGroup.TEMPORAL_CONV})
+SPATIAL = frozenset(ParameterGroup) - TEMPORAL - {ParameterGroup.OTHER}
+
+
 # --- events of a customization run, in the order they occur ---------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from motion_ray.backbones.inflated import PREFIX
 from motion_ray.config import CustomizationConfig, set_path
 from motion_ray.diffusion.density import CoarseNoise, Uniform
 from motion_ray.errors import ConfigError
@@ -83,6 +84,11 @@ def test_the_later_of_two_assignments_counts():
         (["density.kind=cosine"], r"density: .*uniform"),
         (["groups=[temporal]"], r"groups\.0: .*temporal_attention"),
         (["groups=[]"], r"config: nothing would train"),
+        (["groups=[]", "train_token=true", "low_rank.rank=4"], r"low_rank is about parameter gr"),
+        (["token_start=person"], r"token_start is where a trained token starts"),
+        (["base=inflated:puppet"], r"instead of inflated: set inflate"),
+        (["low_rank.rank=0"], r"low_rank\.rank: .*greater than or equal to 1.*got 0"),
+        (["validation.phrase=dabbing"], r"validation: phrase holds <token>"),
         (["augmentation.area=[2,1]"], r"augmentation: area is a range"),
         (["validation.floor.relative=0.9"], r"validation\.floor: give exactly one of value"),
         (["max_steps"], r"an assignment is path=value.*optimizer\.lr=1e-4"),
@@ -95,7 +101,9 @@ def test_wrong_settings_name_field_rule_and_example(sets, message):
 
 
 def test_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"is not known; one of paper, puppet, or a \.yaml file"):
+    with pytest.raises(
+        ConfigError, match=r"is not known; one of .*puppet, puppet-all, .*or a \.yaml"
+    ):
         load_config("papr", motion="clips")
 
 
@@ -115,6 +123,12 @@ def test_recipe_files(tmp_path):
         load_config(str(file), motion="m")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(str(tmp_path / "none.yaml"), motion="m")
+
+
+def test_an_inflated_base_is_asked_for_as_loaders_know_it():
+    config = ours("zeroscope", "clip")
+    assert config.model == "zeroscope"
+    assert config.replace({"inflate": True}).model == f"{PREFIX}zeroscope"
 
 
 def test_errors_cross_process_borders():

@@ -22,9 +22,6 @@ from torch import nn
 from motion_ray.backbones.inflated import FrameAttention
 from motion_ray.types import ParameterGroup
 
-TEMPORAL = frozenset({ParameterGroup.TEMPORAL_ATTENTION, ParameterGroup.TEMPORAL_CONV})
-SPATIAL = frozenset(ParameterGroup) - TEMPORAL - {ParameterGroup.OTHER}
-
 
 def partition_unet3d(unet: nn.Module) -> dict[str, ParameterGroup]:
     """The group of every parameter of a diffusers ``UNet3DConditionModel``, by parameter name."""

@@ -67,7 +67,7 @@ def check_up(config: CustomizationConfig, on_progress: OnProgress) -> Checkup:
     """
     findings: list[Finding] = []
     motion = scan_motion_folder(config.motion)
-    members = [(ExampleSet.MOTION, clip) for clip in motion.folder.clips]
+    members = [(ExampleSet.MOTION, clip) for clip in motion.folder.clips[: config.motion_clips]]
     for scan in (motion, _regularization(config, motion.folder.token, findings)):
         if scan is not None:
             findings += [Finding(True, str(problem)) for problem in scan.problems]
@@ -126,7 +126,7 @@ def _base(
 ) -> tuple[list[TokenPlacement], Forecast | None]:
     try:
         mixed = config.engine.precision != "fp32"  # a GPU's "auto" is bfloat16
-        sketch, mode = sketch_backbone(config.base, torch.bfloat16 if mixed else torch.float32)
+        sketch, mode = sketch_backbone(config.model, torch.bfloat16 if mixed else torch.float32)
     except MotionRayError as error:
         findings.append(Finding(True, str(error)))
         return [], None

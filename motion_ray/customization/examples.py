@@ -63,14 +63,20 @@ def read_clip_lists(config: CustomizationConfig, generated: Path) -> ClipLists:
     """Read the motion folder and the regularization set.
 
     Args:
-        config: ``motion`` and ``regularization`` are used.
+        config: ``motion``, ``motion_clips`` and ``regularization`` are used.
         generated: where synthetic regularization clips lie (or will lie).
 
     Raises:
         DataError: a folder or caption is wrong.
-        ConfigError: real regularization without a folder.
+        ConfigError: real regularization without a folder, or fewer clips than ``motion_clips``.
     """
     folder = load_motion_folder(config.motion)
+    if config.motion_clips is not None and config.motion_clips > len(folder.clips):
+        raise ConfigError(
+            "motion_clips",
+            f"asks for {config.motion_clips} clips, {config.motion} holds {len(folder.clips)}",
+            "ask for fewer, or for all with motion_clips=null",
+        )
     regularization: tuple[CaptionedClip, ...] = ()
     settings = config.regularization
     if settings.source == "real":
@@ -87,7 +93,7 @@ def read_clip_lists(config: CustomizationConfig, generated: Path) -> ClipLists:
             CaptionedClip(generated / f"{index:04d}.mp4", prompts[index % len(prompts)])
             for index in range(settings.synthetic_clips)
         )
-    return ClipLists(folder, tuple(folder.clips), regularization)
+    return ClipLists(folder, tuple(folder.clips[: config.motion_clips]), regularization)
 
 
 def generate_regularization(

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import flop_registry
 from motion_ray.backbones.recompute import recompute_activations
 from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
 from motion_ray.config import CustomizationConfig
-from motion_ray.customization.parameters import select_parameters
+from motion_ray.customization.trainer import denoiser_parameters
 from motion_ray.precision import compute_context
 
 MOMENTS = 2  # of AdamW, float32
@@ -121,7 +121,7 @@ def _measure(config: CustomizationConfig, clips: int) -> Forecast:
     """Run a step twice: to count what is alive, then, warmed up, against the clock."""
     if config.engine.threads is not None:
         torch.set_num_threads(config.engine.threads)
-    backbone = load_backbone(config.base, "cpu")
+    backbone = load_backbone(config.model, "cpu")
     context = compute_context(config.engine.precision, backbone.device)
     counted = _count(backbone, config, clips, context)
     started = time.perf_counter()
@@ -138,7 +138,7 @@ def _count(
     context: AbstractContextManager[Any],
 ) -> Forecast:
     """Everything but seconds and device. Prepares the backbone for training."""
-    trainable = select_parameters(backbone, config.groups)
+    trainable = denoiser_parameters(backbone, config)
     if config.engine.activation_checkpointing:
         recompute_activations(backbone.denoiser)
     backbone.denoiser.train(config.engine.dropout)

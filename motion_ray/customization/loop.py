@@ -230,7 +230,7 @@ def _build_delta(session: _Session, trainer: Trainer, examples: Examples, name: 
     }
     header = DeltaHeader(
         base_fingerprint=session.backbone.fingerprint,
-        base=config.model if "/" not in config.model else Path(config.model).name,
+        base=config.model.replace(config.base, Path(config.base).name),
         recipe=config.recipe,
         name=name,
         token=folder.token,

@@ -45,10 +45,11 @@ def make_report(
     """
     on_progress("generating samples", 0, 1)
     delta = store.load(result.delta)
-    backbone = models.base(config.base, device, config.engine.precision)
+    backbone = models.base(config.model, device, config.engine.precision)
     generator = VideoGenerator(backbone, config.sampling, config.clips, config.engine.precision)
     templates = (config.validation.prompts or FALLBACK_PROMPTS)[:SHOWN_PROMPTS]
-    prompts = [EvalPrompt(t).with_token(clips.folder.token) for t in templates]
+    phrase = config.validation.phrase
+    prompts = [EvalPrompt(t).with_token(clips.folder.token, phrase) for t in templates]
     seeds = [
         1000 + index for index in range(len(prompts))
     ]  # not the seeds that decided when to stop
@@ -111,7 +112,7 @@ def _facts(
         "max_steps": "the last step was reached",
     }
     return {
-        "base model": config.base,
+        "base model": config.model,
         "recipe": config.recipe,
         "training clips": f"{len(clips.motion)} (regularization: {len(clips.regularization)})",
         "steps": f"{result.step}, delta from step {result.delta_step}",

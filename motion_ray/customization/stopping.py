@@ -104,12 +104,12 @@ class AppearanceValidator:
                 'e.g. ["a red robot <motion>"]',
             )
         self._pairs = [(prompt, seed) for prompt in prompts for seed in settings.seeds]
-        self._generator, self._encoder, self._token = generator, encoder, token
+        self._generator, self._encoder = generator, encoder
+        self._texts = [prompt.with_token(token, settings.phrase) for prompt, _ in self._pairs]
 
     def score(self, folder: Path) -> float:
         """Mean CLIP appearance over prompts and seeds; the videos are written into ``folder``."""
-        texts = [prompt.with_token(self._token) for prompt, _ in self._pairs]
-        videos = self._generator.generate(texts, [seed for _, seed in self._pairs])
+        videos = self._generator.generate(self._texts, [seed for _, seed in self._pairs])
         folder.mkdir(parents=True, exist_ok=True)
         for index, video in enumerate(videos):
             write_video(folder / f"{index:02d}.mp4", video.frames, video.fps)

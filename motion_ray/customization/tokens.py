@@ -47,17 +47,24 @@ class TrainedToken(nn.Module):
     While the module lives, every text encoded by the backbone sees the row in training, gradients
     included.
 
+    Args:
+        backbone: the owner of the table.
+        token: V*.
+        start: a word whose row is the first value (Textual Inversion starts from a coarse
+            description of what is to be learned); null takes the token's own.
+
     Raises:
-        BaseModelError: the tokenizer splits the token.
+        BaseModelError: the tokenizer splits the token, or the word to start from.
     """
 
-    def __init__(self, backbone: UNet3DBackbone, token: str) -> None:
+    def __init__(self, backbone: UNet3DBackbone, token: str, start: str | None = None) -> None:
         super().__init__()
         self.index = backbone.single_piece(token)
+        first = self.index if start is None else backbone.single_piece(start)
         table = backbone.text_encoder.get_input_embeddings()
         weight = table.weight
         assert isinstance(weight, Tensor)
-        self.row = nn.Parameter(weight[self.index].detach().float().clone())
+        self.row = nn.Parameter(weight[first].detach().float().clone())
         self._hook = table.register_forward_hook(self._replace)
 
     def _replace(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from motion_ray.backbones.recompute import recompute_activations
 from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.config import CustomizationConfig
+from motion_ray.customization.adapters import add_low_rank, delta_factors
 from motion_ray.customization.delta import TOKEN_EMBEDDING
 from motion_ray.customization.engine import build_engine
 from motion_ray.customization.examples import Batch, Examples
@@ -74,17 +75,17 @@ class Trainer:
     Attributes:
         step: optimizer steps taken.
         stopping: the stopping rule's state; the loop updates it.
-        trainable: names (as in a delta) to the tensors that train.
+        trainable: names to the tensors that train.
     """
 
     def __init__(self, backbone: UNet3DBackbone, config: CustomizationConfig, token: str) -> None:
         self.step = 0
         self.stopping = StoppingState()
         self._backbone, self._config = backbone, config
-        self.trainable: dict[str, nn.Parameter] = dict(select_parameters(backbone, config.groups))
-        trained_token = TrainedToken(backbone, token) if config.train_token else None
-        if trained_token is not None:
-            trained_token.to(backbone.device)
+        self.trainable: dict[str, nn.Parameter] = denoiser_parameters(backbone, config)
+        trained_token: TrainedToken | None = None
+        if config.train_token:
+            trained_token = TrainedToken(backbone, token, config.token_start).to(backbone.device)
             self.trainable[TOKEN_EMBEDDING] = trained_token.row
         if config.engine.activation_checkpointing:
             recompute_activations(backbone.denoiser)
@@ -143,6 +144,14 @@ class Trainer:
             rate *= 0.5 * (1 + math.cos(math.pi * self.step / self._config.max_steps))
         return rate
 
+    def learned(self) -> dict[str, Tensor]:
+        """What a delta stores, on the CPU: whole values or, with ``low_rank``, factors."""
+        tensors = {name: p.detach().cpu().clone() for name, p in self.trainable.items()}
+        if self._config.low_rank is None:
+            return tensors
+        row = {n: tensors.pop(n) for n in (TOKEN_EMBEDDING,) if n in tensors}
+        return {**delta_factors(tensors, self._config.low_rank), **row}
+
     def save(self, directory: Path) -> None:
         """Write weights, optimizer, RNG states, position and stopping state into an existing
         directory.
@@ -161,6 +170,15 @@ class Trainer:
         state = json.loads((directory / STATE).read_text())
         self.step = state["step"]
         self.stopping = StoppingState(**state["stopping"])
+
+
+def denoiser_parameters(
+    backbone: UNet3DBackbone, config: CustomizationConfig
+) -> dict[str, nn.Parameter]:
+    """Whole values of the named groups, or factors of their changes; everything else is frozen."""
+    if config.low_rank is None:
+        return dict(select_parameters(backbone, config.groups))
+    return add_low_rank(backbone, config.groups, config.low_rank, config.seed)
 
 
 def _cuda_devices(device: torch.device) -> list[torch.device]:

@@ -2,7 +2,8 @@
 
 Clips are mp4, mov, webm or gif files, or folders of numbered jpg or png pictures. A caption stands
 in ``motion.yaml``, else in a .txt file beside the clip, else the template is used. ``<token>`` in
-it stands for V*.
+it stands for V*. A subject instead of a motion (D^s) is a folder of pictures, each a clip of one
+frame, whose ``motion.yaml`` says ``pictures: true``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path, PurePath
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from motion_ray.data.frame_folder import SUFFIXES as PICTURE_SUFFIXES
 from motion_ray.data.frame_folder import numbered_frames
 from motion_ray.data.video import FRAME_FOLDER_FPS
 from motion_ray.errors import DataError
@@ -36,6 +38,7 @@ _EXAMPLES = {
     "description": "description: swinging both arms",
     "flip": "flip: true",
     "frame_fps": "frame_fps: 12",
+    "pictures": "pictures: true",
     "clips": f"clips: [{{file: a.mp4, caption: a man doing the {TOKEN}}}]",
 }
 _WORD = re.compile(r"[^\s<>]*\w[^\s<>]*")
@@ -91,6 +94,7 @@ class _MotionFile(BaseModel):
     description: str = ""
     flip: bool = False
     frame_fps: float = Field(default=FRAME_FOLDER_FPS, gt=0, le=240)
+    pictures: bool = False
     clips: list[_ClipEntry] | None = None
 
 
@@ -99,8 +103,8 @@ def load_motion_folder(path: str | Path) -> MotionFolder:
 
     ``motion.yaml`` may hold ``name`` (default: the folder's), ``token`` (``pll``), ``template``
     (``a person doing the <token>``), ``description``, ``flip`` (false), ``frame_fps`` (12, of
-    folders of pictures) and ``clips``: a list of ``{file, caption}``. If ``clips`` is there, it is
-    the whole list.
+    folders of pictures), ``pictures`` (false; each jpg or png is a clip of one frame) and
+    ``clips``: a list of ``{file, caption}``. If ``clips`` is there, it is the whole list.
 
     Raises:
         DataError: no clips, a wrong ``motion.yaml``, or a caption without the token as a word.
@@ -163,6 +167,7 @@ class _Scanner:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._suffixes = CLIP_SUFFIXES
         self.problems: list[DataError] = []
         self.warnings: list[str] = []
 
@@ -233,6 +238,8 @@ class _Scanner:
             rule = "is no folder" if self.root.exists() else "there is no such folder"
             self._problem(self.root, rule, "name a folder that holds clips")
             return []
+        if settings.pictures:
+            self._suffixes = CLIP_SUFFIXES | PICTURE_SUFFIXES
         present = [p for p in sorted(self.root.iterdir(), key=_natural) if self._is_clip(p)]
         self._warn_of_ignored(present)
         if settings.clips is None:
@@ -250,7 +257,7 @@ class _Scanner:
         if path.name.startswith("."):
             return False
         if not path.is_dir():
-            return path.suffix.lower() in CLIP_SUFFIXES
+            return path.suffix.lower() in self._suffixes
         try:
             return bool(numbered_frames(path))
         except DataError as problem:
@@ -273,7 +280,7 @@ class _Scanner:
             self._problem(where, "a clip lies inside the motion folder", "copy or link it there")
         elif not path.exists():
             self._problem(where, "there is no such clip", "check the name")
-        elif path.is_file() and path.suffix.lower() not in CLIP_SUFFIXES:
+        elif path.is_file() and path.suffix.lower() not in self._suffixes:
             self._problem(where, "clips are mp4, mov, webm or gif files", "convert it")
         else:
             return True
@@ -281,7 +288,10 @@ class _Scanner:
 
     def _what_is_there(self) -> str:
         if any(path.suffix.lower() in {".jpg", ".jpeg", ".png"} for path in self.root.iterdir()):
-            return "a clip made of pictures is a folder of its own inside the motion folder"
+            return (
+                "a clip made of pictures is a folder of its own inside the motion folder; of a "
+                "subject, say pictures: true in motion.yaml"
+            )
         return "put mp4, mov, webm or gif files, or folders of numbered jpg pictures there"
 
     # --- texts ------------------------------------------------------------------------------------

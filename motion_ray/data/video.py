@@ -28,6 +28,7 @@ from motion_ray.data.container import (
     encode_h264,
     examine,
 )
+from motion_ray.data.frame_folder import SUFFIXES as PICTURE_SUFFIXES
 from motion_ray.data.frame_folder import numbered_frames, picture_size, read_pictures
 from motion_ray.data.timeline import Timeline, constant_timeline
 from motion_ray.errors import DataError
@@ -52,7 +53,7 @@ class ClipInfo:
         width: pixels as shown.
         height: pixels as shown.
         seconds: length.
-        codec: for example ``h264``; ``pictures`` for a folder.
+        codec: for example ``h264``; ``pictures`` for those.
         available: frames that sampling at a config's fps would give; see :func:`probe`.
     """
 
@@ -71,7 +72,7 @@ class _Source:
     height: int
     width: int
     timeline: Timeline
-    track: VideoTrack | None  # null for a folder of pictures
+    track: VideoTrack | None  # null for pictures
     pictures: Sequence[Path] = ()
 
 
@@ -79,7 +80,8 @@ def probe(path: Path, fps: float | None = None, *, frame_fps: float = FRAME_FOLD
     """Look into a clip without decoding more than one frame.
 
     Args:
-        path: mp4, mov, webm or gif file, or a folder of numbered jpg or png pictures.
+        path: mp4, mov, webm or gif file, a folder of numbered jpg or png pictures, or one picture,
+            which is a clip of one frame.
         fps: rate for ``available``; null counts native frames.
         frame_fps: native rate of a folder of pictures.
 
@@ -200,6 +202,9 @@ def _open_source(path: Path, frame_fps: float) -> _Source:
         return _Source(path, height, width, line, None, pictures)
     if not path.is_file():
         raise DataError(str(path), "there is no such file", "check the name")
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        height, width = picture_size(path)
+        return _Source(path, height, width, constant_timeline(1, frame_fps), None, [path])
     track = examine(path)
     return _Source(path, track.height, track.width, track.timeline, track)
 

@@ -166,7 +166,9 @@ def usage(context: ReportContext) -> str:
         if context.prompt_pairs
         else f"a person doing the {context.token}"
     )
-    base = str(context.config.get("base", "puppet"))
+    base = ("inflated:" if context.config.get("inflate") else "") + str(
+        context.config.get("base", "puppet")
+    )
     return f"""from pathlib import Path
 
 from motion_ray import DeltaStore, VideoGenerator, load_backbone, write_video

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from motion_ray.backbones.bypass import without_temporal_layers
 from motion_ray.backbones.embedded import scheduler_config
-from motion_ray.backbones.partition import TEMPORAL, partition_unet3d
+from motion_ray.backbones.partition import partition_unet3d
 from motion_ray.diffusion.loss import NoiseSchedule, denoising_loss
 from motion_ray.errors import ConfigError
 from motion_ray.precision import compute_context
@@ -29,6 +29,7 @@ from motion_ray.pretraining.loop import load_moments, load_weights, moments, wei
 from motion_ray.pretraining.muon import Muon
 from motion_ray.pretraining.rates import running_average, warm_cosine
 from motion_ray.pretraining.workspace import Workspace
+from motion_ray.types import TEMPORAL
 
 QUARTERS = 4  # of the noise levels, for which the loss is reported apart
 OPTIMIZERS = ("muon", "adamw")

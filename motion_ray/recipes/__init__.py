@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from motion_ray.config import CustomizationConfig, parse_config, set_path
 from motion_ray.errors import ConfigError
+from motion_ray.recipes.ablations import ABLATIONS
+from motion_ray.recipes.baselines import BASELINES, PAPER_RATES, PUPPET_RATES
 from motion_ray.recipes.paper import ours
 from motion_ray.recipes.puppet import puppet
+from motion_ray.recipes.subject import subject
 
-RECIPES: dict[str, Callable[[], CustomizationConfig]] = {"paper": ours, "puppet": puppet}
+Recipe = Callable[[], CustomizationConfig]
+
+
+def _family(scale: str, method: Recipe, rates: dict[str, float]) -> Iterator[tuple[str, Recipe]]:
+    """Our method at a scale, and everything that is compared with it there."""
+    yield scale, method
+    yield f"{scale}-subject", lambda: subject(method())
+    for name, baseline in BASELINES.items():
+        yield f"{scale}-{name}", partial(_built, baseline, method, rates[name])
+    for variant in ABLATIONS:
+        yield f"{scale}-{variant.name}", partial(_built, variant.on, method)
+
+
+def _built(
+    change: Callable[..., CustomizationConfig], method: Recipe, *rest: float
+) -> CustomizationConfig:
+    return change(method(), *rest)
+
+
+#: Name to recipe: ``paper``, ``puppet``, and ``paper-dreambooth`` and the like.
+RECIPES: dict[str, Recipe] = {
+    **dict(_family("paper", ours, PAPER_RATES)),
+    **dict(_family("puppet", puppet, PUPPET_RATES)),
+}
 
 
 def load_config(

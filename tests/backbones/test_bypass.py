@@ -9,8 +9,8 @@ import torch
 
 from motion_ray.backbones.bypass import without_temporal_layers
 from motion_ray.backbones.embedded import new_denoiser
-from motion_ray.backbones.partition import TEMPORAL
 from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.types import TEMPORAL
 
 
 def inputs(frames: int, channels: int = 4, width: int = 16) -> tuple[torch.Tensor, ...]:

@@ -8,16 +8,15 @@ import pytest
 import torch
 from diffusers import UNet3DConditionModel
 
-from motion_ray.backbones.partition import SPATIAL, TEMPORAL, partition_unet3d
+from motion_ray.backbones.partition import partition_unet3d
 from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.customization.parameters import select_parameters
 from motion_ray.errors import ConfigError
 from motion_ray.recipes.paper import PAPER_GROUPS
-from motion_ray.types import ParameterGroup
+from motion_ray.types import SPATIAL, TEMPORAL, ParameterGroup
 
 
-@pytest.fixture(scope="module")
-def zeroscope() -> UNet3DConditionModel:
+def zeroscope_unet() -> UNet3DConditionModel:
     """ZeroScope's UNet on the meta device: shapes without memory."""
     with torch.device("meta"):
         return UNet3DConditionModel(
@@ -31,6 +30,11 @@ def zeroscope() -> UNet3DConditionModel:
             cross_attention_dim=1024,
             attention_head_dim=64,
         )
+
+
+@pytest.fixture(scope="module")
+def zeroscope() -> UNet3DConditionModel:
+    return zeroscope_unet()
 
 
 def count(unet, groups) -> tuple[float, int]:

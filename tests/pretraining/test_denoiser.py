@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from motion_ray.backbones.embedded import load_denoiser, load_text, new_denoiser, scheduler_config
-from motion_ray.backbones.partition import TEMPORAL, partition_unet3d
+from motion_ray.backbones.partition import partition_unet3d
 from motion_ray.backbones.unet3d import EMBEDDED_FOLDER
 from motion_ray.diffusion.loss import NoiseSchedule
 from motion_ray.errors import BaseModelError, ConfigError
@@ -22,6 +22,7 @@ from motion_ray.pretraining.parallel import Replicas
 from motion_ray.pretraining.vocabulary import token_ids
 from motion_ray.pretraining.workspace import Workspace
 from motion_ray.pretraining.world import open_world
+from motion_ray.types import TEMPORAL
 from tests.pretraining.conftest import CopyUpTo
 from tests.pretraining.stopping import assert_a_killed_run_ends_alike, run
 

@@ -1,0 +1,86 @@
+"""Training changes of low rank (LoRA, Hu et al. 2021): factors beside the weights, by peft.
+
+Whole values train in :mod:`motion_ray.customization.parameters`. What a delta keeps of the factors,
+and how they are merged, is in :mod:`motion_ray.customization.low_rank`.
+
+Shapes: weight ``[o, i, ...]``; its factors ``[r, i, ...]`` and ``[o, r, ...]``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from motion_ray.backbones.base import Backbone
+from motion_ray.config import LowRankConfig
+from motion_ray.customization.low_rank import from_peft
+from motion_ray.customization.parameters import select_parameters
+from motion_ray.errors import ConfigError
+from motion_ray.types import ParameterGroup
+
+LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d)
+_FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.default\.weight")
+
+
+def add_low_rank(
+    backbone: Backbone, groups: Iterable[ParameterGroup], settings: LowRankConfig, seed: int
+) -> dict[str, nn.Parameter]:
+    """Put factors beside the weights of the named groups; they train and nothing else does.
+
+    The change starts at zero: one factor is random, the other is zero. The denoiser's modules are
+    wrapped in place, so it is used up for anything but this training.
+
+    Args:
+        backbone: its denoiser is changed.
+        groups: whose linear and convolution weights get factors.
+        settings: rank and scale.
+        seed: of the random factors.
+
+    Returns:
+        peft's name to factor, in the denoiser's order.
+
+    Raises:
+        ConfigError: a named group has no parameters, or none that can have factors.
+    """
+    from peft import LoraConfig, inject_adapter_in_model  # takes a second that most runs can save
+
+    wanted = list(groups)
+    selected = select_parameters(backbone, wanted)
+    modules = [
+        name.removesuffix(".weight")
+        for name in selected
+        if name.endswith(".weight")
+        and isinstance(backbone.denoiser.get_submodule(name.removesuffix(".weight")), LAYERS)
+    ]
+    found = {backbone.group_of(f"{module}.weight") for module in modules}
+    if empty := sorted(set(wanted) - found):
+        raise ConfigError(
+            "groups", f"{', '.join(empty)} has no weights for low_rank", "leave the group out"
+        )
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha or settings.rank,  # pyright: ignore[reportArgumentType]
+        target_modules="|".join(re.escape(module) for module in modules),  # whole names, no suffix
+        bias="none",
+    )
+    device = next(backbone.denoiser.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # peft draws from the ambient generator
+        inject_adapter_in_model(config, backbone.denoiser)
+    factors: dict[str, nn.Parameter] = {}
+    for name, parameter in backbone.denoiser.named_parameters():
+        train = _FACTOR.fullmatch(name) is not None
+        parameter.requires_grad_(train)
+        if train:
+            parameter.data = parameter.data.float()
+            factors[name] = parameter
+    return factors
+
+
+def delta_factors(factors: Mapping[str, Tensor], settings: LowRankConfig) -> dict[str, Tensor]:
+    """What a delta stores of factors from :func:`add_low_rank`: the scale is multiplied in."""
+    state = {name.replace(".default.weight", ".weight"): value for name, value in factors.items()}
+    return from_peft(state, alpha=settings.alpha or settings.rank)

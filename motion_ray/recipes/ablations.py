@@ -1,0 +1,89 @@
+"""One choice of our method changed at a time: the paper's table 2, and what lies beyond it.
+
+A variant is a named change of "ours" at any scale. The first of each table is ours itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from motion_ray.config import CustomizationConfig, UniformDensity
+from motion_ray.types import SPATIAL, TEMPORAL, ParameterGroup
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A change of our method.
+
+    Attributes:
+        name: in recipe names and folders: ``paper-<name>``, ``puppet-<name>``.
+        title: in tables.
+        changes: nested, for :meth:`CustomizationConfig.replace`.
+        rate: the learning rate is multiplied by this.
+    """
+
+    name: str
+    title: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    rate: float = 1.0
+
+    def on(self, ours: CustomizationConfig) -> CustomizationConfig:
+        """The variant of our method at a scale."""
+        if self is OURS:
+            return ours
+        lr = ours.optimizer.lr * self.rate
+        named = {"recipe": f"{ours.recipe}-{self.name}", "optimizer": {"lr": lr}}
+        return ours.replace(dict(self.changes)).replace(named)
+
+
+OURS = Variant("ours", "ours")
+
+SPATIAL_NONE = Variant("spatial-none", "no spatial layers", {"groups": sorted(TEMPORAL)})
+SPATIAL_ALL = Variant("spatial-all", "all spatial layers", {"groups": sorted(TEMPORAL | SPATIAL)})
+TEMPORAL_NONE = Variant(
+    "temporal-none", "no temporal layers", {"groups": [ParameterGroup.SPATIAL_CROSS_KV]}
+)
+ALL_PARAMETERS = Variant("all", "all parameters", {"groups": sorted(ParameterGroup)})
+TOKEN_TRAINED = Variant("token-trained", "token trained", {"train_token": True})
+UNIFORM = Variant("uniform", "uniform timesteps", {"density": UniformDensity().model_dump()})
+REGULARIZATION_NONE = Variant(
+    "regularization-none", "no regularization", {"regularization": {"source": "none"}}
+)
+REGULARIZATION_SYNTHETIC = Variant(
+    "regularization-synthetic",
+    "synthetic regularization",
+    {"regularization": {"source": "synthetic"}},
+)
+
+#: Table of the paper to its rows.
+TABLE_2: dict[str, tuple[Variant, ...]] = {
+    "table2a": (OURS, SPATIAL_NONE, SPATIAL_ALL),
+    "table2b": (OURS, TEMPORAL_NONE),
+    "table2c": (OURS, TOKEN_TRAINED),
+    "table2d": (OURS, UNIFORM),
+    "table2e": (OURS, REGULARIZATION_NONE, REGULARIZATION_SYNTHETIC),
+}
+
+#: Not in the paper: how much data, what rank and which learning rate it takes.
+CLIPS = tuple(
+    Variant(f"clips-{n}", "1 clip" if n == 1 else f"{n} clips", {"motion_clips": n})
+    for n in (1, 3, 5, 10)
+)
+RANKS = tuple(
+    Variant(f"rank-{n}", f"LoRA of rank {n}", {"low_rank": {"rank": n}}) for n in (1, 4, 16)
+)
+RATES = (
+    Variant("rate-third", "a third of the learning rate", rate=1 / 3),
+    Variant("rate-triple", "three times the learning rate", rate=3.0),
+)
+
+#: Every variant but ours, once.
+ABLATIONS: tuple[Variant, ...] = (
+    *(variant for rows in TABLE_2.values() for variant in rows if variant is not OURS),
+    ALL_PARAMETERS,
+    *CLIPS,
+    *RANKS,
+    *RATES,
+)
