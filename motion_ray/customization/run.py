@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 from motion_ray.config import CustomizationConfig
@@ -20,6 +21,8 @@ from motion_ray.files import write_text_atomic
 from motion_ray.locks import only_process
 from motion_ray.metrics import MetricsLog
 from motion_ray.types import RunFinished, StepDone, Validated
+
+SHORT = Repr(maxlist=2, maxstring=100, maxother=100)  # settings in a message
 
 
 class RunFolder:
@@ -142,4 +145,5 @@ def _difference(run: dict[str, Any], config: CustomizationConfig) -> str:
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     first = changed[0] if changed else "config"
     more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-    return f"{first} was {old.get(first)!r}, now {new.get(first)!r}{more}"
+    was, now = (SHORT.repr(each.get(first)) for each in (old, new))
+    return f"{first} was {was}, now {now}{more}"

@@ -32,6 +32,16 @@ def test_a_folder_belongs_to_its_config(tmp_path):
         check_run_folder(tmp_path / "out", other)
 
 
+def test_a_long_setting_is_told_in_short(tmp_path):
+    run = RunFolder(tmp_path / "out")
+    with run.claim(CONFIG):
+        pass
+    many = CONFIG.replace({"validation": {"prompts": [f"a <motion> {i}" for i in range(100)]}})
+    with pytest.raises(RunFolderError, match=r"validation\.prompts was .*\.\.\.") as caught:
+        check_run_folder(tmp_path / "out", many)
+    assert len(str(caught.value)) < 600
+
+
 def test_a_folder_with_other_files_is_refused_untouched(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with (
