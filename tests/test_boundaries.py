@@ -40,7 +40,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     ),
     "peft": ("motion_ray/customization/*", "motion_ray/backbones/*"),
     "rich": ("jobs/*", "benchmarks/*"),
-    "fastapi": ("deployments/*",),
+    "fastapi": ("motion_ray/serving/http/*", "deployments/*"),
+    "starlette": ("motion_ray/serving/http/*", "deployments/*"),
+    "uvicorn": ("motion_ray/serving/http/__main__.py", "deployments/*"),
 }
 
 #: Packages that must not load when a module is imported, even in their home: only inside functions.

@@ -56,6 +56,11 @@ class MotionCatalog:
         self._damaged: set[tuple[str, int]] = set()
         self._refreshed = float("-inf")
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the base model that is served."""
+        return self._fingerprint
+
     def resolve(self, name: str, version: int | None = None) -> DeltaRecord:
         """A motion by name, in its newest version or in a given one.
 

@@ -33,6 +33,9 @@ class ServerConfig(BaseModel):
     body_s: float = Field(default=30.0, gt=0, description="seconds in which it has to arrive")
     upload_bytes: int = Field(default=4 * GIB, ge=1, description="of an uploaded motion")
     upload_s: float = Field(default=900.0, gt=0, description="seconds in which it has to arrive")
+    sources: tuple[str, ...] = Field(
+        default=(), description="folders and URIs from which motions may be registered"
+    )
     uploads: int = Field(default=2, ge=1, description="uploads at the same time")
 
     queued: int | None = Field(default=1000, ge=0, description="jobs of all clients that wait")

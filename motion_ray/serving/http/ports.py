@@ -15,8 +15,10 @@ from motion_ray.serving.job_store import JobStore
 from motion_ray.serving.jobs import Job
 from motion_ray.serving.key_file import ApiKey
 from motion_ray.serving.pool import Level, PoolStatistics
+from motion_ray.serving.registration import AllowedSources
 from motion_ray.serving.requests import ServingProfile
 from motion_ray.serving.results import ResultFolder
+from motion_ray.serving.uploads import BaseLayout
 from motion_ray.store import DeltaRecord, DeltaStore
 
 
@@ -139,8 +141,10 @@ class Services:
         results: their videos.
         deltas: published motions.
         catalog: the motions of ``deltas`` that go with the served base.
+        layout: names and shapes of the served base, which uploaded motions have to fit.
         backend: runs the jobs.
         keys: who may ask; null lets everybody in.
+        sources: places from which motions may be registered.
     """
 
     profile: ServingProfile
@@ -148,5 +152,7 @@ class Services:
     results: ResultFolder
     deltas: DeltaStore
     catalog: MotionCatalog
+    layout: BaseLayout
     backend: Backend
     keys: Keys | None = None
+    sources: AllowedSources = field(default_factory=AllowedSources)

@@ -1,0 +1,95 @@
+"""One line of JSON for every request, an id that goes with it, and headers for every answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from motion_ray.serving.http.access import Caller
+
+log = logging.getLogger("motion_ray.access")
+
+REQUEST_ID = "X-Request-Id"
+LONGEST_PATH = 200  # characters that are logged
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+#: The API returns data, never anything that a browser should run, frame or guess the type of. A
+#: response may set its own, as the page does.
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class AccessLog:
+    """Middleware around everything else.
+
+    A line holds no header but the id, and no query string: those may hold secrets. An id that a
+    client sends is kept if it is plain, so that it can be found in the logs of both.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        wanted = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = wanted if _ID.fullmatch(wanted) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        line = _Line(request_id)
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                line.status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            elif message["type"] == "http.response.body":
+                line.nbytes += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            log.info(line.text(scope))
+
+
+class _Line:
+    """What is known about a request so far."""
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.status: int | None = None  # stays so if the client left before an answer
+        self.nbytes = 0
+        self._started = time.perf_counter()
+
+    def text(self, scope: Scope) -> str:
+        """The line. JSON escapes whatever could end it or steer a terminal."""
+        caller: Caller | None = scope["state"].get("caller")
+        return json.dumps(
+            {
+                "time": round(time.time(), 3),
+                "request_id": self.request_id,
+                "remote": (scope.get("client") or ("",))[0],
+                "client": caller.client if caller else "",
+                "method": scope["method"],
+                "path": scope["path"][:LONGEST_PATH],
+                "status": self.status,
+                "bytes": self.nbytes,
+                "ms": round((time.perf_counter() - self._started) * 1000, 1),
+            }
+        )
