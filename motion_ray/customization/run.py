@@ -22,7 +22,8 @@ from motion_ray.locks import only_process
 from motion_ray.metrics import MetricsLog
 from motion_ray.types import RunFinished, StepDone, Validated
 
-SHORT = Repr(maxlist=2, maxstring=100, maxother=100)  # settings in a message
+SHORT = Repr()  # settings in a message
+SHORT.maxlist, SHORT.maxstring, SHORT.maxother = 2, 100, 100
 
 
 class RunFolder:
