@@ -39,7 +39,9 @@ HOMES: dict[str, tuple[str, ...]] = {
         "motion_ray/pretraining/*",
     ),
     "peft": ("motion_ray/customization/*", "motion_ray/backbones/*"),
-    "rich": ("jobs/*", "benchmarks/*"),
+    # The client is a command line in a package that people import: its bar has a file of its own.
+    "rich": ("jobs/*", "benchmarks/*", "motion_ray/client/display.py"),
+    "httpx2": ("motion_ray/client/*",),
     "fastapi": ("motion_ray/serving/http/*", "deployments/*"),
     "starlette": ("motion_ray/serving/http/*", "deployments/*"),
     "uvicorn": ("motion_ray/serving/http/__main__.py", "deployments/*"),
