@@ -135,6 +135,10 @@ class FolderBusyError(RunFolderError):
     """Another process works in the folder; it may end soon."""
 
 
+class LedgerError(MotionRayError):
+    """The record of a sweep cannot be read or written."""
+
+
 class NonFiniteLossError(MotionRayError):
     """The loss or a gradient became NaN or infinite: a deterministic failure, retrying does not
     help.
