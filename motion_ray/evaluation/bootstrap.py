@@ -25,7 +25,7 @@ from motion_ray.evaluation.statistics import Share
 RESAMPLES = 2000
 FLIPS = 4000
 EXACT_CLUSTERS = 12  # up to so many, all sign flips are tried instead of some
-CLOSE = 1e-9  # relative: sums that differ by rounding alone count as equal
+CLOSE = 1e-9  # of the largest possible sum: what differs by rounding alone counts as equal
 Floats = NDArray[np.float64]
 
 
@@ -223,7 +223,7 @@ def _sign_flip_p(strata: Sequence[_Stratum], seed: int) -> float:
     shares = shares[shares != 0]
     if not len(shares):
         return 1.0
-    limit = abs(shares.sum()) * (1 - CLOSE)
+    limit = abs(shares.sum()) - CLOSE * np.abs(shares).sum()
     if len(shares) <= EXACT_CLUSTERS:
         bits = np.arange(2 ** len(shares))[:, None] >> np.arange(len(shares)) & 1
         return float((np.abs((1 - 2 * bits) @ shares) >= limit).mean())

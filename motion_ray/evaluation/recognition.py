@@ -46,6 +46,32 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class LookReader:
+    """Reads kind, colour and place off frames.
+
+    Attributes:
+        encoder: of frames and phrases.
+    """
+
+    encoder: OpenClipEncoder
+
+    @cached_property
+    def _phrases(self) -> tuple[list[tuple[str, str, str]], Tensor]:
+        """All looks of the world and the unit vectors ``[p, e]`` of their phrases."""
+        looks = list(itertools.product(KINDS, COLOURS, PLACES))
+        texts = [appearance_phrase(PuppetScene(k, c, p, "waving")) for k, c, p in looks]
+        return looks, self.encoder.encode_texts(texts)
+
+    def read(self, means: Tensor) -> list[tuple[str, str, str]]:
+        """The look whose phrase fits best, by the mean ``[n, e]`` of each video's frame vectors.
+
+        The mean over frames of cosines is the cosine with the mean of the frames' vectors.
+        """
+        looks, phrases = self._phrases
+        return [looks[number] for number in (means @ phrases.T).argmax(1).tolist()]
+
+
+@dataclass(frozen=True)
 class Recogniser:
     """Both evaluators together.
 
@@ -58,11 +84,8 @@ class Recogniser:
     encoder: OpenClipEncoder
 
     @cached_property
-    def _phrases(self) -> tuple[list[tuple[str, str, str]], Tensor]:
-        """All looks of the world and the unit vectors ``[p, e]`` of their phrases."""
-        looks = list(itertools.product(KINDS, COLOURS, PLACES))
-        texts = [appearance_phrase(PuppetScene(k, c, p, "waving")) for k, c, p in looks]
-        return looks, self.encoder.encode_texts(texts)
+    def _looks(self) -> LookReader:
+        return LookReader(self.encoder)
 
     def look(self, videos: Tensor, asked: Sequence[PuppetScene]) -> list[Seen]:
         """What each video shows.
@@ -82,17 +105,15 @@ class Recogniser:
         if unknown:
             raise ValueError(f"the classifier {self.classifier.name} does not know {unknown}")
         probabilities = self.classifier.probabilities(videos)
-        looks, phrases = self._phrases
         frames = self.encoder.encode_frames(videos.flatten(0, 1)).unflatten(0, videos.shape[:2])
-        # The mean over frames of cosines is the cosine with the mean of the frames' vectors.
         mean = frames.mean(1)
-        best = (mean @ phrases.T).argmax(1).tolist()
+        best = self._looks.read(mean)
         own = [appearance_phrase(replace(scene, count=1)) for scene in asked]
         appearance = (mean * self.encoder.encode_texts(own)).sum(1)
         return [
             Seen(
                 labels[int(probabilities[i].argmax())],
-                *looks[best[i]],
+                *best[i],
                 probability=float(probabilities[i, labels.index(scene.motion)]),
                 appearance=float(appearance[i]),
             )
