@@ -190,7 +190,7 @@ def _span(header: str, nbytes: int) -> tuple[int, int] | None:
         return None
     if match["first"]:
         first = int(match["first"])
-        last = int(match["last"]) if match["last"] else nbytes - 1
+        last = int(match["last"]) if match["last"] else max(first, nbytes - 1)
         if last < first:
             return None
     else:

@@ -21,11 +21,12 @@ class Seats:
     Attributes:
         limit: at once.
         what: they are, for the message.
+        count: of those that are taken.
     """
 
     limit: int
     what: str
-    _taken: int = field(default=0, init=False)
+    count: int = field(default=0, init=False)
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
@@ -34,14 +35,14 @@ class Seats:
         Raises:
             OverloadedError: none is free.
         """
-        if self._taken >= self.limit:
-            rule = f"{self._taken} {self.what} at once, which is the limit"
+        if self.count >= self.limit:
+            rule = f"{self.count} {self.what} at once, which is the limit"
             raise OverloadedError("this server", rule, "ask again later", 5.0)
-        self._taken += 1
+        self.count += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self.count -= 1
 
 
 @dataclass(frozen=True)

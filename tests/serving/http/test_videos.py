@@ -5,42 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from motion_ray.serving.http.app import create_app
 from motion_ray.serving.jobs import JobState
+from tests.serving.http.calls import BODY, UNKNOWN, URL, ended, error, post
 from tests.serving.http.toy_server import CRASHES, ToyServer, toy_server
-
-BODY = {"prompt": "a red robot doing the pll", "seed": 7}
-URL = "http://127.0.0.1:8000"
-UNKNOWN = f"video_{'0' * 32}"
-
-
-def post(client: TestClient, wait: int | None = None, key: str | None = None, **fields: Any):
-    headers = {} if wait is None else {"Prefer": f"wait={wait}"}
-    if key is not None:
-        headers["Idempotency-Key"] = key
-    return client.post("/v1/videos", json=BODY | fields, headers=headers)
-
-
-def ended(client: TestClient, video: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 20
-    while True:
-        found = client.get(f"/v1/videos/{video}").json()
-        if found["status"] in ("completed", "failed", "cancelled"):
-            return found
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def error(answer) -> tuple[int, str, str | None]:
-    body = answer.json()["error"]
-    assert set(body) == {"message", "type", "param", "code"} and body["message"]
-    return answer.status_code, body["code"], body["param"]
-
 
 # --- accepting ------------------------------------------------------------------------------------
 

@@ -1,0 +1,214 @@
+"""The video: whole, in ranges, only if it changed; and at once, for as long as somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from motion_ray.serving.http.app import create_app
+from motion_ray.serving.http.content import CLIENT_LEFT
+from motion_ray.serving.jobs import JobState
+from tests.serving.http.calls import error, post, raw
+from tests.serving.http.toy_server import CRASHES
+
+
+@pytest.fixture
+def video(client) -> str:
+    return post(client, wait=20).json()["id"]
+
+
+@pytest.fixture
+def content(client, video, server) -> bytes:
+    return server.results.path(f"{video}.1.mp4").read_bytes()
+
+
+def get(client, video: str, **headers: str):
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.get(f"/v1/videos/{video}/content", headers=named)
+
+
+def test_the_whole_video(client, video, content):
+    answer = get(client, video)
+    assert answer.status_code == 200 and answer.content == content
+    assert answer.headers["Content-Type"] == "video/mp4"
+    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert answer.headers["ETag"] == f'"{hashlib.sha256(content).hexdigest()}"'
+    assert (
+        answer.headers["X-Seed"] == "7" and "denoise;dur=200.0" in answer.headers["Server-Timing"]
+    )
+
+
+def test_its_length_alone(client, video, content):
+    answer = client.head(f"/v1/videos/{video}/content")
+    assert answer.status_code == 200 and answer.content == b""
+    assert int(answer.headers["Content-Length"]) == len(content)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("bytes=0-9", slice(0, 10)),
+        ("bytes=10-", slice(10, None)),
+        ("bytes=-5", slice(-5, None)),
+        ("bytes=0-0", slice(0, 1)),
+        ("bytes=5-999999999", slice(5, None)),
+        ("bytes=-999999999", slice(0, None)),
+    ],
+)
+def test_a_range(client, video, content, wanted, expected):
+    answer = get(client, video, Range=wanted)
+    assert answer.status_code == 206 and answer.content == content[expected]
+    start = len(content[: expected.start]) if expected.start else 0
+    span = f"bytes {start}-{start + len(answer.content) - 1}/{len(content)}"
+    assert answer.headers["Content-Range"] == span
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "bytes=",
+        "bytes=-",
+        "bytes=9-3",
+        "bytes=a-b",
+        "frames=0-1",
+        "bytes=0-1,4-5",
+        "bytes=--1",
+        "x",
+    ],
+)
+def test_ranges_that_are_none_give_the_whole_video(client, video, content, wanted):
+    answer = get(client, video, Range=wanted)
+    assert answer.status_code == 200 and answer.content == content
+
+
+@pytest.mark.parametrize("wanted", ["bytes=1000000-", "bytes=1000000-1000001", "bytes=-0"])
+def test_a_range_outside(client, video, content, wanted):
+    answer = get(client, video, Range=wanted)
+    assert error(answer) == (416, "range_not_satisfiable", "Range")
+    assert answer.headers["Content-Range"] == f"bytes */{len(content)}"
+
+
+def test_a_range_only_of_the_same_video(client, video, content):
+    tag = get(client, video).headers["ETag"]
+    assert get(client, video, Range="bytes=0-3", If_Range=tag).content == content[:4]
+    for other in ('"other"', f"W/{tag}", "Wed, 21 Oct 2015 07:28:00 GMT"):
+        assert get(client, video, Range="bytes=0-3", If_Range=other).content == content
+
+
+def test_only_if_it_changed(client, video, content):
+    tag = get(client, video).headers["ETag"]
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        answer = get(client, video, If_None_Match=known)
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["ETag"] == tag
+    assert get(client, video, If_None_Match='"other"').content == content
+
+
+def test_before_it_is_there(client, server):
+    server.engine.go_on.clear()
+    running = post(client).json()["id"]
+    assert server.engine.entered.wait(10)
+    queued = post(client).json()["id"]
+    for job in (running, queued):
+        answer = get(client, job)
+        assert error(answer) == (409, "video_not_ready", None)
+        assert answer.headers["Retry-After"] == "1"
+
+
+def test_a_file_that_is_gone_counts_as_expired(client, server, video):
+    server.results.remove(f"{video}.1.mp4")
+    assert error(get(client, video)) == (410, "video_expired", None)
+
+
+# --- in one request -------------------------------------------------------------------------------
+
+
+def sync(client, **fields: Any):
+    return client.post("/v1/videos/sync", json={"prompt": "a robot", "seed": 3} | fields)
+
+
+def test_the_video_at_once(client, server):
+    answer = sync(client)
+    assert answer.status_code == 200 and answer.headers["Content-Type"] == "video/mp4"
+    assert answer.content == get(client, answer.headers["X-Video-Id"]).content
+    assert answer.headers["X-Seed"] == "3"
+
+
+def test_what_becomes_of_the_job_is_the_answer(client, server):
+    assert error(sync(client, seed=CRASHES))[:2] == (500, "internal_error")
+    server.engine.go_on.clear()
+    assert error(sync(client, deadline_s=0.05))[:2] == (504, "deadline_exceeded")
+
+
+def test_a_wait_that_is_too_long_names_the_job(server):
+    config = server.config.model_copy(update={"sync_s": 0.1})
+    server.engine.go_on.clear()
+    with TestClient(create_app(config, server.services), base_url="http://localhost") as client:
+        answer = sync(client)
+        assert error(answer)[:2] == (504, "sync_timeout")
+        job = answer.headers["Location"].rpartition("/")[2]
+        server.engine.go_on.set()
+        assert server.jobs.get(job).state in (JobState.RUNNING, JobState.SUCCEEDED)
+
+
+@pytest.mark.parametrize("how", ["disconnect", "task cancelled"])
+def test_who_leaves_stops_the_work(server, how):
+    """Within one denoising step, whether the server says so or cancels what answers."""
+    server.engine.go_on.clear()
+    body = json.dumps({"prompt": "a robot", "num_inference_steps": 50}).encode()
+
+    async def leave() -> int | None:
+        app = create_app(server.config, server.services)
+        left = asyncio.Event()
+        async with app.router.lifespan_context(app):
+            call = asyncio.create_task(raw(app, "POST", "/v1/videos/sync", body, left=left))
+            await asyncio.to_thread(server.engine.entered.wait, 10)
+            if how == "disconnect":
+                left.set()
+                status = (await call)[0]
+            else:
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+                status = None
+            for _ in range(500):
+                if server.jobs.running() == []:
+                    break
+                await asyncio.sleep(0.01)
+        return status
+
+    status = asyncio.run(leave())
+    assert status == (CLIENT_LEFT if how == "disconnect" else None)
+    [job] = server.jobs.page().jobs
+    assert job.state is JobState.CANCELLED and server.engine.steps == 0
+
+
+def test_who_leaves_an_older_job_does_not_stop_it(server):
+    """The same key: somebody else may still wait for it."""
+    server.engine.go_on.clear()
+    body = json.dumps({"prompt": "a robot"}).encode()
+    headers = {"Idempotency-Key": "k1"}
+
+    async def leave() -> None:
+        app = create_app(server.config, server.services)
+        async with app.router.lifespan_context(app):
+            await raw(app, "POST", "/v1/videos", body, headers=headers)
+            await asyncio.to_thread(server.engine.entered.wait, 10)
+            left = asyncio.Event()
+            left.set()
+            status, *_ = await raw(app, "POST", "/v1/videos/sync", body, headers=headers, left=left)
+            assert status == CLIENT_LEFT
+            server.engine.go_on.set()
+            for _ in range(500):
+                if server.jobs.running() == [] and server.jobs.queued() == []:
+                    break
+                await asyncio.sleep(0.01)
+
+    asyncio.run(leave())
+    [job] = server.jobs.page().jobs
+    assert job.state is JobState.SUCCEEDED
