@@ -1,9 +1,10 @@
 """Teach a base model a motion, in a Ray Train worker: from clips to a delta and a page.
 
     python -m jobs.customize --motion clips/my-motion --out runs/my-motion
+    python -m jobs.customize --motions clips/a clips/b --sweep sweep.yaml --out sweeps/night-1
 
-Run the same command again to resume. On a cluster of several machines ``--out`` has to be on
-storage that all of them see.
+The second form runs many trials at once (docs/sweeps.md). Run the same command again to resume. On
+a cluster of several machines ``--out`` has to be on storage that all of them see.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jobs.customize", description="Teach a base model a motion from a few clips."
     )
+    parser.add_argument("--motion", metavar="DIR", help="folder of clips with captions")
     parser.add_argument(
-        "--motion", required=True, metavar="DIR", help="folder of clips with captions"
+        "--motions", nargs="+", metavar="DIR", help="several: one trial or more each"
     )
+    parser.add_argument("--sweep", metavar="FILE", help="sweep.yaml: settings to try")
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="run folder; the same one resumes"
     )
-    parser.add_argument(
-        "--recipe", default="puppet", metavar="NAME", help="recipe or .yaml file (default: puppet)"
-    )
+    parser.add_argument("--recipe", metavar="NAME", help="recipe or .yaml file (default: puppet)")
     parser.add_argument(
         "--base", metavar="FOLDER", help="diffusers folder, instead of the recipe's base"
     )
@@ -60,6 +61,12 @@ def arguments() -> argparse.ArgumentParser:
         default="auto",
         help="gpu waits for an autoscaler to bring one",
     )
+    parser.add_argument(
+        "--resources", metavar="gpu=1,cpu=4", help="of one trial of a sweep; gpu=0.5 and gpu=0 too"
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="run failed trials of a sweep again"
+    )
     parser.add_argument("--plain", action="store_true", help="lines instead of a live panel")
     return parser
 
@@ -69,11 +76,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 failed, 2 bad input, 130 or 143 stopped by Ctrl-C or SIGTERM.
     """
-    args = arguments().parse_args(argv)
+    parser = arguments()
+    args = parser.parse_args(argv)
+    if args.motion is None and args.motions is None and args.sweep is None:
+        parser.error("one of --motion, --motions and --sweep is needed")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     started = time.monotonic()
     with StopSignals() as signals:
         try:
+            if args.sweep is not None or args.motions is not None:
+                from jobs.sweep import run_sweep
+
+                return run_sweep(args, signals)
             result = _check_and_run(args, signals)
         except MotionRayError as error:
             print("error: " + " ".join(str(error).split()), file=sys.stderr)
@@ -92,7 +106,7 @@ def _check_and_run(args: argparse.Namespace, signals: StopSignals) -> RunFinishe
     from motion_ray.customization.run import RunFolder
 
     plan = check_input(
-        recipe=args.recipe,
+        recipe=args.recipe or "puppet",
         base=args.base,
         motion=args.motion,
         sets=args.set,

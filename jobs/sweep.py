@@ -1,0 +1,220 @@
+"""``python -m jobs.customize`` for many trials: check them, run them, say what came of it.
+
+    python -m jobs.customize --motions clips/a clips/b --sweep sweep.yaml --out sweeps/night-1
+
+Run the same command again to resume. What is finished is never run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.checks import check_clips
+from jobs.signals import StopSignals
+from jobs.sweep_view import SweepView
+from motion_ray.backbones.unet3d import check_base
+from motion_ray.cluster.desk import settle_finished
+from motion_ray.cluster.paths import lasting_path, with_absolute_paths
+from motion_ray.config import set_path
+from motion_ray.customization.examples import read_clip_lists
+from motion_ray.errors import ConfigError
+from motion_ray.locks import only_process
+from motion_ray.store import DeltaStore
+from motion_ray.sweeps.dotted import look_up
+from motion_ray.sweeps.ledger import Ledger
+from motion_ray.sweeps.spec import SweepSpec, load_spec, parse_spec
+from motion_ray.sweeps.status import TrialState
+from motion_ray.sweeps.trials import Trial, list_trials
+
+DEFAULTS = {"engine.name": "deepspeed"}  # what clusters use; a sweep may say otherwise
+
+
+@dataclass(frozen=True)
+class SweepFolders:
+    """Where a sweep keeps what; every node has to see it.
+
+    Attributes:
+        root: ``--out``.
+        store: of the best deltas; path or URI.
+    """
+
+    root: Path
+    store: str
+
+    @property
+    def ledger(self) -> Path:
+        """The record: trials and what happened to them."""
+        return self.root / "ledger"
+
+    @property
+    def runs(self) -> Path:
+        """A run folder for each trial."""
+        return self.root / "runs"
+
+    @property
+    def cache(self) -> Path:
+        """Encoded clips and texts, shared by all trials."""
+        return self.root / "cache"
+
+    @property
+    def scratch(self) -> Path:
+        """What Ray insists on writing."""
+        return self.root / ".ray"
+
+
+def run_sweep(args: argparse.Namespace, signals: StopSignals) -> int:
+    """Run a command line that asks for many trials; returns the exit code.
+
+    Raises:
+        MotionRayError: bad input; nothing was run.
+    """
+    here = Path.cwd()
+    spec = read_spec(args)
+    folders = sweep_folders(args.out, args.store, here)
+    trials = list_trials(
+        spec, resolve=lambda config: with_absolute_paths(config, here), defaults=DEFAULTS
+    )
+    check_trials(trials)
+    folders.root.mkdir(parents=True, exist_ok=True)
+    with only_process(folders.root, "--out"):
+        ledger = Ledger(folders.ledger)
+        waiting = open_record(ledger, folders, trials, args.retry_failed)
+        print(
+            f"sweep of {len(trials)} trials, {len(waiting)} to run, in {folders.root}", flush=True
+        )
+        if waiting and signals.received is None:
+            _run(args, spec, folders, waiting, signals, SweepView(trials, ledger.statuses()))
+        return conclude(ledger, trials, signals)
+
+
+def read_spec(args: argparse.Namespace) -> SweepSpec:
+    """The sweep that a command line asks for: the file, and what replaces parts of it.
+
+    Raises:
+        ConfigError: naming what is wrong.
+    """
+    motions = [*(args.motions or ()), *([args.motion] if args.motion else ())]
+    changes: dict[str, Any] = {}
+    if args.recipe is not None:
+        changes["recipe"] = args.recipe
+    if args.base is not None:
+        changes["base"] = args.base
+    if args.resources is not None:
+        changes["resources"] = parse_resources(args.resources)
+    if args.sweep is None:
+        values: dict[str, Any] = {"motions": motions}
+    else:
+        values = load_spec(Path(args.sweep), motions).model_dump(mode="json", by_alias=True)
+    fixed = dict(values.get("set", {}))
+    for assignment in args.set:
+        path, _, _ = assignment.partition("=")
+        fixed[path.strip()] = look_up(set_path({}, assignment), path.strip())
+    return parse_spec(values | changes | {"set": fixed}, args.sweep or "command line")
+
+
+def parse_resources(text: str) -> dict[str, float]:
+    """``gpu=0.5,cpu=2`` as a mapping.
+
+    Raises:
+        ConfigError: it is not of this form.
+    """
+    try:
+        pairs = [part.split("=") for part in text.split(",")]
+        return {name.strip(): float(amount) for name, amount in pairs}
+    except ValueError:
+        raise ConfigError(
+            f"--resources {text}", "is name=number, joined by commas", "for example gpu=0.5,cpu=2"
+        ) from None
+
+
+def sweep_folders(out: str, store: str | None, here: Path) -> SweepFolders:
+    """Where a sweep keeps what.
+
+    Raises:
+        ConfigError: Ray would delete it.
+    """
+    root = lasting_path(out, "--out", here)
+    if store is not None and "://" not in store:
+        store = str(lasting_path(store, "--store", here))
+    return SweepFolders(root, store or str(root / "store"))
+
+
+def check_trials(trials: Sequence[Trial]) -> None:
+    """Everything about trials that can be known to be wrong before one runs.
+
+    Raises:
+        MotionRayError: naming what is wrong.
+    """
+    seen: set[tuple[str, str]] = set()
+    for trial in trials:
+        config = trial.config
+        # Trials of one motion share their clips; what they sample of them may differ.
+        key = (config.motion, config.clips.model_dump_json() + str(config.regularization))
+        if key in seen:
+            continue
+        seen.add(key)
+        clips = read_clip_lists(config, Path(config.motion))
+        check_clips(clips.motion, config.clips)
+        if config.regularization.source == "real":
+            check_clips(clips.regularization, config.clips)
+    for base in {trial.config.base for trial in trials}:
+        check_base(base)
+
+
+def open_record(
+    ledger: Ledger, folders: SweepFolders, trials: Sequence[Trial], retry_failed: bool
+) -> list[Trial]:
+    """Have the record know these trials; returns those that are left to run, in order.
+
+    The caller holds the folder, so nobody else runs them.
+
+    Raises:
+        LedgerError: the record cannot be read or written.
+    """
+    DeltaStore(folders.store)  # refuse a bad address now, not in the morning
+    ledger.add(trials)
+    ledger.release("the submission that ran it is gone")
+    settle_finished(ledger, folders.runs)
+    if retry_failed:
+        for identity, status in ledger.statuses().items():
+            if status.state is TrialState.FAILED:
+                ledger.reopen(identity, "asked for with --retry-failed")
+    statuses = ledger.statuses()
+    return [trial for trial in trials if not statuses[trial.identity].state.over]
+
+
+def _run(
+    args: argparse.Namespace,
+    spec: SweepSpec,
+    folders: SweepFolders,
+    waiting: Sequence[Trial],
+    signals: StopSignals,
+    view: SweepView,
+) -> None:
+    from motion_ray.cluster.session import open_cluster
+
+    with open_cluster(args.address or os.environ.get("RAY_ADDRESS")):
+        from jobs.sweep_run import run_trials  # imports ray, which open_cluster has prepared
+
+        run_trials(spec, args.device, folders, waiting, signals, view)
+
+
+def conclude(ledger: Ledger, trials: Sequence[Trial], signals: StopSignals) -> int:
+    """Say what came of a sweep; returns the exit code."""
+    statuses = ledger.statuses()
+    mine = [(trial, statuses[trial.identity]) for trial in trials]
+    failed = [(trial, status) for trial, status in mine if status.state is TrialState.FAILED]
+    for trial, status in failed:
+        print(f"failed: {trial.motion} {trial.short} ({trial.label}): {status.reason}")
+    left = sum(not status.state.over for _, status in mine)
+    done = len(mine) - left - len(failed)
+    print(f"{done} done, {len(failed)} failed, {left} left", end="")
+    print("; run the same command to go on" if left else "", flush=True)
+    if signals.received is not None:
+        return signals.exit_code
+    return 1 if failed or left else 0

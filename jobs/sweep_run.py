@@ -1,0 +1,94 @@
+"""The submitting script's loop of a sweep: show what the desk tells, pass a stop request on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+import ray
+
+from jobs.signals import StopSignals
+from jobs.sweep import SweepFolders
+from jobs.sweep_view import SweepView
+from motion_ray.cluster.resources import WorkerResources, choose_resources, count_workers
+from motion_ray.cluster.sweep import SweepJob, SweepPlan
+from motion_ray.errors import ConfigError
+from motion_ray.sweeps.spec import SweepSpec
+from motion_ray.sweeps.trials import Trial
+
+REFRESH_SECONDS = 0.5
+STOP_SECONDS = 30.0  # for steps that are under way; whether they end or are ended, all resumes
+
+
+def run_trials(
+    spec: SweepSpec,
+    device: str,
+    folders: SweepFolders,
+    waiting: Sequence[Trial],
+    signals: StopSignals,
+    view: SweepView,
+) -> None:
+    """Run trials on the connected cluster until they are over or a stop is asked for.
+
+    Raises:
+        ConfigError: the cluster cannot hold one.
+    """
+    signals.install()  # ray.init has put its own in their place
+    resources = trial_resources(spec, device)
+    slots = spec.concurrency or count_workers(ray.nodes(), resources)
+    if slots < 1:
+        raise ConfigError(
+            "resources",
+            f"no node has room for one trial ({resources})",
+            "ask for less, e.g. --resources gpu=0,cpu=1, or set concurrency if an autoscaler "
+            "brings nodes",
+        )
+    plan = SweepPlan(
+        identities=[trial.identity for trial in waiting],
+        ledger=str(folders.ledger),
+        runs=folders.runs,
+        cache=folders.cache,
+        scratch=folders.scratch,
+        slots=min(slots, len(waiting)),
+        retries=spec.retries,
+        resources=resources,
+    )
+    job = SweepJob(plan)
+    try:
+        _watch(job, signals, view)
+        view.summary(job)
+    finally:
+        job.leave()
+    failure = job.failure()
+    if failure is not None and signals.received is None:
+        what = next(iter(str(failure).splitlines()), type(failure).__name__)
+        print(f"error: the sweep cannot go on: {what[:300]}", file=sys.stderr)
+
+
+def trial_resources(spec: SweepSpec, device: str) -> WorkerResources:
+    """What a trial asks for on the connected cluster.
+
+    Args:
+        spec: its resources; no GPU there means none is used.
+        device: ``auto`` takes GPUs if there are any; ``gpu`` also waits for an autoscaler.
+
+    Raises:
+        ConfigError: no node has a CPU core to give.
+    """
+    wanted = "cpu" if spec.resources.gpu == 0 else device
+    found = choose_resources(ray.nodes(), wanted, None)  # pyright: ignore[reportArgumentType]
+    return WorkerResources(found.device, spec.resources.cpu, spec.resources.gpu)
+
+
+def _watch(job: SweepJob, signals: StopSignals, view: SweepView) -> None:
+    deadline: float | None = None
+    with view:
+        while not job.over and (deadline is None or time.monotonic() < deadline):
+            view.show(job.wait(REFRESH_SECONDS))
+            if signals.received is not None and deadline is None:
+                deadline = time.monotonic() + STOP_SECONDS
+                job.request_stop()
+            if deadline is not None and not job.busy():
+                break
+        view.show(job.wait(0.0))

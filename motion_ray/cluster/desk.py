@@ -1,0 +1,309 @@
+"""Where the slots of a sweep fetch trials and hand in results, and where each is written down.
+
+One process keeps the desk, on the node of the submitting script. It gives a trial out only once the
+ledger says that this attempt has started, and a slot is rid of a trial only once the ledger has its
+end. So a slot, a node, a trial's driver or the script may die at any moment: what is finished is on
+record, and what is not waits again. Plain Python; Ray makes an actor of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from motion_ray.cluster.outcome import Outcome
+from motion_ray.cluster.progress import Progress
+from motion_ray.cluster.relay import CAPACITY, Attempt, Item
+from motion_ray.cluster.slot_times import SlotTimes, Start
+from motion_ray.config import CustomizationConfig
+from motion_ray.customization.run import RunFolder
+from motion_ray.sweeps.ledger import Ledger
+from motion_ray.sweeps.status import TrialState, TrialStatus
+from motion_ray.sweeps.trials import Trial
+from motion_ray.types import Checkpointed, RunStarted, StepDone
+
+Rest = Literal["wait", "leave"]  # what a slot does instead of a trial
+
+
+@dataclass(frozen=True)
+class Order:
+    """A trial for a slot.
+
+    Attributes:
+        identity: of the trial.
+        attempt: number of the attempt that this is.
+        config: the whole run.
+        out: its run folder.
+    """
+
+    identity: str
+    attempt: int
+    config: CustomizationConfig
+    out: str
+
+
+@dataclass(frozen=True)
+class News:
+    """Something about a trial, for whoever watches.
+
+    Attributes:
+        identity: of the trial; empty: about a slot without one.
+        slot: where it happens.
+        item: an event of the run, or its new standing in the ledger.
+    """
+
+    identity: str
+    slot: str
+    item: Item | TrialStatus
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a trial's driver sees of it.
+
+    Attributes:
+        status: as in the ledger.
+        step: of the attempt that runs, or ran last.
+        loss: smoothed, on the motion.
+        appearance: last validated.
+    """
+
+    status: TrialStatus
+    step: int
+    loss: float | None
+    appearance: float | None
+
+
+@dataclass
+class _Held:
+    """A trial in a slot."""
+
+    identity: str
+    attempt: int
+    since: float
+    progress: Progress = field(default_factory=Progress)
+    stop: str | None = None  # why it is to end early
+    saved: bool = False  # a checkpoint since this attempt began training
+
+
+class SweepDesk:
+    """Gives trials to slots and keeps the record.
+
+    Args:
+        ledger: its folder; all trials are in it.
+        runs: folder of the run folders, on storage that every node sees.
+        slots: how many slots there are meant to be.
+        retries: new attempts of a trial that are lost before they save anything new.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        ledger: str,
+        runs: str,
+        slots: int,
+        retries: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger, self._runs, self._retries = Ledger(ledger), Path(runs), retries
+        self._clock, self._times = clock, SlotTimes(slots, clock)
+        self._queue: deque[str] = deque()
+        self._held: dict[str, _Held] = {}
+        self._last: dict[str, Progress] = {}
+        self._processes: dict[str, Attempt] = {}
+        self._news: deque[News] = deque(maxlen=CAPACITY)
+        self._closing = False
+
+    # --- for drivers of trials --------------------------------------------------------------------
+
+    def post(self, identity: str) -> None:
+        """Have a trial run. Posting it again changes nothing: it may be waiting, running or over.
+
+        Raises:
+            LedgerError: there is no such trial.
+        """
+        waiting = self._ledger.status(identity).state is TrialState.WAITING
+        if waiting and identity not in self._queue:
+            self._queue.append(identity)
+
+    def add(self, trial: Trial) -> None:
+        """Put a trial that a searcher thought of into the ledger, if it is new."""
+        self._ledger.add([trial])
+
+    def look(self, identity: str) -> Glance:
+        """How a trial is doing."""
+        progress = self._last.get(identity, Progress())
+        return Glance(
+            self._ledger.status(identity),
+            progress.step,
+            progress.losses.get("motion"),
+            progress.appearance,
+        )
+
+    def stop_trial(self, identity: str, reason: str) -> None:
+        """End a trial early, for the sake of others; it keeps its checkpoints."""
+        for held in self._held.values():
+            if held.identity == identity:
+                held.stop = reason
+        if identity in self._queue:
+            self._queue.remove(identity)
+            attempt = self._ledger.start(identity)
+            if attempt is not None:
+                self._ledger.stop(identity, attempt, reason, 0, 0.0)
+            self._tell_status(identity, "")
+
+    # --- for slots --------------------------------------------------------------------------------
+
+    def enter(self, slot: str, host: str, pid: int) -> None:
+        """A process begins to serve a slot; whatever the slot held before is lost."""
+        self.lost(slot, "the process that ran it is gone")
+        number = self._processes[slot].number + 1 if slot in self._processes else 1
+        self._processes[slot] = Attempt(number, host, pid)
+        self._times.up(slot)
+        self._news.append(News("", slot, self._processes[slot]))
+
+    def take(self, slot: str) -> Order | Rest:
+        """The next trial for a slot, or what to do instead."""
+        if self._closing:
+            return "leave"
+        while self._queue:
+            identity = self._queue.popleft()
+            trial = self._ledger.trials()[identity]
+            process = self._processes[slot]
+            attempt = self._ledger.start(identity, f"{process.host} {slot} ({process.pid})")
+            if attempt is None:
+                continue  # it is over, or another submission runs it
+            self._held[slot] = _Held(identity, attempt, self._clock())
+            self._last[identity] = self._held[slot].progress
+            self._times.take(slot)
+            self._tell_status(identity, slot)
+            out = run_folder(self._runs, trial)
+            return Order(identity, attempt, trial.config, str(out))
+        return "wait"
+
+    def push(self, slot: str, identity: str, items: Sequence[Item]) -> bool:
+        """Take events of a trial; returns whether it should stop."""
+        held = self._held.get(slot)
+        if held is None or held.identity != identity:
+            return True  # it was given up, and may be running elsewhere
+        for item in items:
+            held.progress.update(item)
+            match item:
+                case RunStarted():
+                    self._times.work(slot)
+                case StepDone():
+                    self._times.step(slot)
+                case Checkpointed(step=step):
+                    held.saved = held.saved or step > 0
+                case _:
+                    pass
+            self._news.append(News(identity, slot, item))
+        return self._closing or held.stop is not None
+
+    def conclude(self, slot: str, identity: str, attempt: int, outcome: Outcome) -> None:
+        """Write down how an attempt ended; the slot is free then."""
+        held = self._held.get(slot)
+        ours = held is not None and (held.identity, held.attempt) == (identity, attempt)
+        seconds = self._clock() - held.since if held is not None and ours else 0.0
+        if outcome.finished is not None:
+            # True whoever tells it: also a slot that was given up for lost.
+            self._ledger.finish(identity, attempt, outcome.finished, seconds)
+        elif held is not None and ours and outcome.error is not None:
+            self._ledger.fail(identity, attempt, " ".join(str(outcome.error).split()), seconds)
+        elif held is not None and ours and outcome.stopped_at is not None:
+            self._write_stop(held, outcome.stopped_at, seconds)
+        if ours:
+            del self._held[slot]
+            self._times.free(slot)
+        self._tell_status(identity, slot)
+
+    def _write_stop(self, held: _Held, step: int, seconds: float) -> None:
+        if held.stop is not None:
+            self._ledger.stop(held.identity, held.attempt, held.stop, step, seconds)
+        else:
+            self._ledger.interrupt(
+                held.identity,
+                held.attempt,
+                "the sweep was stopped",
+                retries=None,
+                seconds=seconds,
+                step=step,
+            )
+
+    def lost(self, slot: str, reason: str) -> None:
+        """The process of a slot is gone: its trial waits again, or is given up."""
+        held = self._held.pop(slot, None)
+        if held is None:
+            return
+        self._times.free(slot)
+        # An attempt that got further than the one before it has used its machine well.
+        retries = None if held.saved or self._closing else self._retries
+        state = self._ledger.interrupt(
+            held.identity,
+            held.attempt,
+            reason,
+            retries=retries,
+            seconds=self._clock() - held.since,
+            step=held.progress.step,
+        )
+        if state is TrialState.WAITING:
+            self._queue.appendleft(held.identity)
+        self._tell_status(held.identity, slot)
+
+    # --- for the submitting script ----------------------------------------------------------------
+
+    def drain(self) -> list[News]:
+        """Everything new, oldest first."""
+        news = list(self._news)
+        self._news.clear()
+        return news
+
+    def starts(self) -> list[Start]:
+        """How every trial so far came to its first step."""
+        return self._times.starts
+
+    def idle_share(self) -> float:
+        """Part of the slots' time that was not spent on a trial's own work."""
+        return self._times.idle_share()
+
+    def close(self) -> None:
+        """Give nothing out any more, and ask every slot to leave after the step it is in."""
+        self._closing = True
+
+    def busy(self) -> int:
+        """How many slots hold a trial."""
+        return len(self._held)
+
+    def _tell_status(self, identity: str, slot: str) -> None:
+        self._news.append(News(identity, slot, self._ledger.status(identity)))
+
+
+def run_folder(runs: Path, trial: Trial) -> Path:
+    """Where a trial of a sweep runs: named by what it is, so that it finds its checkpoints."""
+    return runs / trial.motion / trial.short
+
+
+def settle_finished(ledger: Ledger, runs: Path) -> list[str]:
+    """Put results into the record that a killed submission did not get to; returns identities.
+
+    A run writes its result itself, before anybody else hears of it.
+
+    Raises:
+        LedgerError: the record cannot be written.
+    """
+    settled = []
+    for identity, status in ledger.statuses().items():
+        if status.state is not TrialState.WAITING:
+            continue
+        result = RunFolder(run_folder(runs, ledger.trials()[identity])).finished()
+        if result is None:
+            continue
+        attempt = ledger.start(identity, "read from its folder")
+        if attempt is not None:
+            ledger.finish(identity, attempt, result, 0.0)
+            settled.append(identity)
+    return settled

@@ -1,0 +1,187 @@
+"""The desk of a sweep: what it gives out, and what is on record whoever dies when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from motion_ray.cluster.desk import Order, SweepDesk, run_folder, settle_finished
+from motion_ray.cluster.outcome import Outcome
+from motion_ray.cluster.relay import Attempt
+from motion_ray.config import CustomizationConfig
+from motion_ray.customization.run import RunFolder
+from motion_ray.errors import DataError
+from motion_ray.sweeps.ledger import Ledger
+from motion_ray.sweeps.status import TrialState
+from motion_ray.sweeps.trials import Trial
+from motion_ray.types import Checkpointed, RunFinished, RunStarted, StepDone
+
+STARTED = RunStarted(0, 9, 10, 1, 1, 1, "cpu", False)
+DONE = RunFinished(9, 9, "max_steps", "sliding@1", "store", "report.html")
+
+
+def step(number: int) -> StepDone:
+    return StepDone(number, 0.5, {"motion": 0.5}, 1e-3, 1.0, 0.1)
+
+
+@pytest.fixture
+def trials(tiny_run: CustomizationConfig) -> list[Trial]:
+    return [
+        Trial(letter * 64, "sliding", {"seed": number}, tiny_run.replace({"seed": number}))
+        for number, letter in enumerate("abc")
+    ]
+
+
+@pytest.fixture
+def ledger(trials: list[Trial], tmp_path: Path) -> Ledger:
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.add(trials)
+    return ledger
+
+
+@pytest.fixture
+def desk(ledger: Ledger, tmp_path: Path) -> SweepDesk:
+    desk = SweepDesk(ledger.uri, str(tmp_path / "runs"), slots=2, retries=1)
+    desk.enter("left", "host", 1)
+    desk.enter("right", "host", 2)
+    return desk
+
+
+def taken(desk: SweepDesk, slot: str) -> Order:
+    order = desk.take(slot)
+    assert isinstance(order, Order)
+    return order
+
+
+def test_trials_go_out_once_in_the_order_in_which_they_were_posted(
+    desk: SweepDesk, trials: list[Trial], tmp_path: Path
+) -> None:
+    for trial in (trials[1], trials[0], trials[1]):
+        desk.post(trial.identity)
+    first, second = taken(desk, "left"), taken(desk, "right")
+    assert [first.identity, second.identity] == [trials[1].identity, trials[0].identity]
+    assert first.out == str(tmp_path / "runs" / "sliding" / trials[1].short)
+    assert first.config == trials[1].config and first.attempt == 1
+    desk.post(trials[1].identity)  # its driver was killed and asks again
+    desk.conclude("right", second.identity, 1, Outcome(finished=DONE))
+    assert desk.take("right") == "wait"
+
+
+def test_what_ended_is_on_record_before_the_slot_is_free(
+    desk: SweepDesk, ledger: Ledger, trials: list[Trial]
+) -> None:
+    for trial in trials[:2]:
+        desk.post(trial.identity)
+    good, bad = taken(desk, "left"), taken(desk, "right")
+    desk.conclude("left", good.identity, 1, Outcome(finished=DONE))
+    error = DataError("clips/a.mp4", "is damaged", "replace it")
+    desk.conclude("right", bad.identity, 1, Outcome(error=error))
+    statuses = ledger.statuses()
+    assert statuses[good.identity].state is TrialState.FINISHED
+    assert statuses[bad.identity].state is TrialState.FAILED
+    assert "clips/a.mp4" in statuses[bad.identity].reason
+    assert desk.busy() == 0
+    desk.post(bad.identity)
+    assert desk.take("left") == "wait"  # it would fail the same way
+
+
+def test_a_lost_trial_goes_first_and_is_given_up_after_its_retries(
+    desk: SweepDesk, ledger: Ledger, trials: list[Trial]
+) -> None:
+    for trial in trials[:2]:
+        desk.post(trial.identity)
+    assert taken(desk, "left").identity == trials[0].identity
+    desk.lost("left", "the node is gone")
+    again = taken(desk, "right")
+    assert (again.identity, again.attempt) == (trials[0].identity, 2)
+    desk.lost("right", "killed")
+    status = ledger.statuses()[trials[0].identity]
+    assert status.state is TrialState.FAILED and "2 lost attempts: killed" in status.reason
+    assert taken(desk, "left").identity == trials[1].identity
+
+
+def test_a_loss_after_a_new_checkpoint_does_not_count(
+    desk: SweepDesk, ledger: Ledger, trials: list[Trial]
+) -> None:
+    identity = trials[0].identity
+    desk.post(identity)
+    for attempt in range(1, 5):
+        assert taken(desk, "left").attempt == attempt
+        desk.push("left", identity, [STARTED, step(attempt), Checkpointed(attempt, "")])
+        desk.lost("left", "preempted")
+    status = ledger.statuses()[identity]
+    assert (status.state, status.lost, status.step) == (TrialState.WAITING, 0, 4)
+
+
+def test_a_new_process_in_a_slot_gives_back_what_the_old_one_held(
+    desk: SweepDesk, trials: list[Trial]
+) -> None:
+    desk.post(trials[0].identity)
+    taken(desk, "left")
+    desk.enter("left", "host", 3)
+    assert taken(desk, "left").attempt == 2
+    assert [news.item for news in desk.drain() if isinstance(news.item, Attempt)] == [
+        Attempt(1, "host", 1),
+        Attempt(1, "host", 2),
+        Attempt(2, "host", 3),
+    ]
+
+
+def test_a_slot_that_was_given_up_is_told_to_stop_but_its_result_counts(
+    desk: SweepDesk, ledger: Ledger, trials: list[Trial]
+) -> None:
+    identity = trials[0].identity
+    desk.post(identity)
+    taken(desk, "left")
+    assert desk.push("left", identity, [STARTED]) is False
+    desk.lost("left", "not heard of")
+    assert desk.push("left", identity, [step(1)]) is True
+    desk.conclude("left", identity, 1, Outcome(finished=DONE))
+    assert ledger.statuses()[identity].state is TrialState.FINISHED
+    assert desk.take("right") == "wait"
+
+
+def test_a_trial_that_is_ended_early_keeps_its_reason(
+    desk: SweepDesk, ledger: Ledger, trials: list[Trial]
+) -> None:
+    running, waiting = trials[0].identity, trials[1].identity
+    desk.post(running)
+    desk.post(waiting)
+    taken(desk, "left")
+    desk.stop_trial(running, "dominated")
+    desk.stop_trial(waiting, "dominated")
+    assert desk.push("left", running, [step(3)]) is True
+    desk.conclude("left", running, 1, Outcome(stopped_at=3))
+    statuses = ledger.statuses()
+    assert {statuses[each].state for each in (running, waiting)} == {TrialState.STOPPED_BY_POLICY}
+    assert (statuses[running].step, statuses[running].reason) == (3, "dominated")
+    assert desk.take("right") == "wait"
+
+
+def test_a_closed_desk_stops_everybody_and_the_trials_wait_for_the_next_submission(
+    desk: SweepDesk, ledger: Ledger, trials: list[Trial]
+) -> None:
+    for trial in trials:
+        desk.post(trial.identity)
+    taken(desk, "left")
+    desk.close()
+    assert desk.take("right") == "leave"
+    assert desk.push("left", trials[0].identity, [step(2)]) is True
+    desk.conclude("left", trials[0].identity, 1, Outcome(stopped_at=2))
+    status = ledger.statuses()[trials[0].identity]
+    assert (status.state, status.lost, status.step) == (TrialState.WAITING, 0, 2)
+
+
+def test_a_result_that_the_record_missed_is_put_there_and_run_by_nobody(
+    ledger: Ledger, trials: list[Trial], tmp_path: Path
+) -> None:
+    folder = run_folder(tmp_path / "runs", trials[1])
+    folder.mkdir(parents=True)
+    RunFolder(folder).finish(DONE)
+    assert settle_finished(ledger, tmp_path / "runs") == [trials[1].identity]
+    assert settle_finished(ledger, tmp_path / "runs") == []
+    desk = SweepDesk(ledger.uri, str(tmp_path / "runs"), slots=1, retries=1)
+    desk.enter("left", "host", 1)
+    desk.post(trials[1].identity)
+    assert desk.take("left") == "wait"

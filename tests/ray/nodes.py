@@ -1,0 +1,132 @@
+"""A cluster of several nodes on this machine, in a process of its own, that can lose one.
+
+``python -m tests.ray.nodes`` starts it and obeys lines on standard input; :class:`Nodes` is the
+test's end. A process of its own, because Ray keeps one cluster's address and token in a process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.ray.running import REPO
+
+STORE_BYTES = 100 * 2**20
+
+
+class Nodes:
+    """A head with ``cpus`` cores and more nodes like it.
+
+    Args:
+        count: nodes, the head included.
+        folder: for the token.
+        cpus: of each node.
+    """
+
+    def __init__(self, count: int, folder: Path, cpus: int = 1) -> None:
+        from motion_ray.cluster.session import write_token
+
+        token = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(write_token(folder / "token")),
+        }
+        with (folder / "nodes.log").open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.ray.nodes", str(count), str(cpus)],
+                cwd=REPO,
+                env={**os.environ, **token},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        #: For a job that is to run there.
+        self.environment: dict[str, str | None] = {
+            **token,
+            "RAY_ADDRESS": self._answer()["address"],
+        }
+
+    def lose(self) -> str:
+        """Kill the newest node that is not the head, as a power cut would; returns its id."""
+        return self._ask("lose")["node"]
+
+    def add(self) -> None:
+        """Bring a new node."""
+        self._ask("add")
+
+    def free_after(self, seconds: float) -> float:
+        """Seconds until everything that the living nodes have is free.
+
+        Raises:
+            AssertionError: it took longer than this.
+        """
+        started = time.monotonic()
+        while (state := self._ask("state"))["available"] != state["total"]:
+            assert time.monotonic() - started < seconds, state
+            time.sleep(0.5)
+        return time.monotonic() - started
+
+    def close(self) -> None:
+        """End the cluster and everything on it."""
+        with self._process:  # closes its pipes, which ends it, and waits
+            pass
+
+    def _ask(self, command: str) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        while line := self._process.stdout.readline():
+            if line.startswith("{"):  # Ray prints there as well
+                return json.loads(line)
+        raise AssertionError("the cluster's process has ended; see nodes.log")
+
+
+def serve(count: int, cpus: int) -> None:
+    """Keep a cluster until standard input ends."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    common = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={**common, "resources": {"driver": 1}})
+    workers = [cluster.add_node(**common) for _ in range(count - 1)]
+    ray.init(address=cluster.address, log_to_driver=False)
+    _tell({"address": cluster.address})
+    for line in sys.stdin:
+        match line.strip():
+            case "lose":
+                victim = workers.pop()
+                cluster.remove_node(victim, allow_graceful=False)
+                _tell({"node": victim.node_id})
+            case "add":
+                workers.append(cluster.add_node(**common))
+                _tell({})
+            case "state":
+                _tell(
+                    {
+                        "total": _units(ray.cluster_resources()),
+                        "available": _units(ray.available_resources()),
+                    }
+                )
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def _units(resources: dict[str, float]) -> dict[str, float]:
+    return {name: resources.get(name, 0.0) for name in ("CPU", "driver")}
+
+
+def _tell(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), int(sys.argv[2]))

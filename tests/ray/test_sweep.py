@@ -1,0 +1,163 @@
+"""Many trials on several nodes that die: nothing finished is lost, nothing is run twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from motion_ray.config import CustomizationConfig
+from motion_ray.sweeps.ledger import Ledger
+from motion_ray.sweeps.status import TrialState
+from tests.ray.nodes import Nodes
+from tests.ray.running import Job, metrics, result
+from tests.tiny import write_tiny_clips
+
+pytestmark = pytest.mark.timeout(1500)
+
+FREE_SECONDS = 60.0
+STEPS = 12
+StartSweep = Callable[..., Job]
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """Three nodes with a core each."""
+    nodes = Nodes(3, tmp_path_factory.mktemp("nodes"))
+    yield nodes
+    nodes.close()
+
+
+@pytest.fixture(scope="module")
+def motions(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two motion folders."""
+    root = tmp_path_factory.mktemp("motions")
+    names = ("sliding", "gliding")
+    return [str(write_tiny_clips(root / name, "a person doing the pll", clips=2)) for name in names]
+
+
+@pytest.fixture
+def start_sweep(
+    nodes: Nodes, motions: list[str], long_run: CustomizationConfig, tmp_path: Path
+) -> Iterator[StartSweep]:
+    """Submit a sweep of both motions to the nodes."""
+    jobs: list[Job] = []
+    recipe = tmp_path / "tiny.yaml"
+    values = long_run.replace({"max_steps": STEPS, "checkpoint_every": 3}).model_dump(mode="json")
+    recipe.write_text(yaml.safe_dump(values))
+
+    def start(out: Path, **keys: Any) -> Job:
+        sweep = tmp_path / "sweep.yaml"
+        cores = {"gpu": 0, "cpu": 1}
+        content = {"recipe": str(recipe), "motions": motions, "resources": cores, **keys}
+        sweep.write_text(yaml.safe_dump(content))
+        arguments = ["--sweep", str(sweep)]
+        log = tmp_path / f"job-{len(jobs)}.log"
+        jobs.append(Job(arguments, out, log, nodes.environment))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.end()
+
+
+def finished(out: Path) -> set[str]:
+    """Trials that the record calls finished."""
+    statuses = Ledger(out / "ledger").statuses() if (out / "ledger").exists() else {}
+    return {key for key, status in statuses.items() if status.state is TrialState.FINISHED}
+
+
+def assert_nothing_lost_or_repeated(out: Path, trials: int, before: set[str]) -> None:
+    """Every trial has one result, and every step of it was recorded once.
+
+    Args:
+        out: of the sweep.
+        trials: how many there are.
+        before: what was finished when something was killed.
+    """
+    ledger = Ledger(out / "ledger")
+    assert len(ledger.trials()) == trials
+    assert before <= finished(out)
+    for identity, trial in ledger.trials().items():
+        events = [event.kind for event in ledger.history(identity)]
+        assert events.count("finished") == 1, (trial.label, events)
+        assert events.count("started") == 1 + events.count("interrupted"), (trial.label, events)
+        if identity in before:
+            assert events[-1] == "finished"
+        folder = out / "runs" / trial.motion / trial.short
+        assert result(folder)["step"] == STEPS
+        steps = [line["step"] for line in metrics(folder) if line["event"] == "step"]
+        assert steps == list(range(1, STEPS + 1))
+
+
+def test_a_lost_node_costs_no_finished_trial_and_repeats_none(
+    start_sweep: StartSweep, nodes: Nodes, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    grid = {"optimizer.lr": [1.0e-3, 3.0e-4, 1.0e-4]}
+    job = start_sweep(out, grid=grid, seeds=[0, 1])
+    job.until(lambda: len(finished(out)) >= 3, 600)
+    before = finished(out)
+    nodes.lose()
+    assert job.finish(900) == 0, job.printed
+    nodes.add()
+    assert_nothing_lost_or_repeated(out, 12, before)
+    assert "slots idle" in job.printed
+    nodes.free_after(FREE_SECONDS)
+
+    again = start_sweep(out, grid=grid, seeds=[0, 1])
+    assert again.finish(120) == 0, again.printed
+    assert "12 trials" in again.printed and "0 to run" in again.printed
+    assert "worker started" not in again.printed
+
+
+def test_killed_drivers_worker_and_script_are_survived_and_a_bad_trial_stops_nobody(
+    start_sweep: StartSweep, nodes: Nodes, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    # A floor above what the base scores fails every time, at the first validation.
+    impossible = {"clip_model": "puppet", "value": 0.99}
+    keys = {"grid": {"validation.floor": [None, impossible]}, "seeds": [0, 1]}
+    job = start_sweep(out, **keys)
+    job.until(lambda: len(finished(out)) >= 1, 600)
+    kill_one("ray::TrialDriver")
+    kill_one("ray::RayTrainWorker")
+    job.until(lambda: len(finished(out)) >= 2, 600)
+    before = finished(out)
+    os.killpg(job.process.pid, signal.SIGKILL)
+    job.process.wait()
+    nodes.free_after(FREE_SECONDS)
+
+    again = start_sweep(out, **keys)
+    assert again.finish(900) == 1, again.printed
+    assert "4 done, 4 failed, 0 left" in again.printed
+    assert again.printed.count("below the floor 0.99") >= 4
+    assert before <= finished(out)
+    ledger = Ledger(out / "ledger")
+    for identity in ledger.trials():
+        events = [event.kind for event in ledger.history(identity)]
+        assert events.count("finished") + events.count("failed") == 1
+    nodes.free_after(FREE_SECONDS)
+
+
+def kill_one(title: str) -> None:
+    """kill -9 a process of the cluster by the title that Ray gives it.
+
+    Raises:
+        AssertionError: there is none.
+    """
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for process in psutil.Process().children(recursive=True):
+            if title in " ".join(process.cmdline()):
+                process.kill()
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"no process {title}")
