@@ -188,7 +188,9 @@ def test_the_key_goes_to_the_server_and_into_no_error():
     assert "mr_x" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://x", "http://", "http://a:b", "x" * 300])
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:8000", "ftp://x", "http://", "http://a:b", "x" * 300]
+)
 def test_what_is_no_url_is_said_at_once(url):
     with pytest.raises(ClientError, match="is no URL"):
         Transport(url, None)
