@@ -1,8 +1,10 @@
 """Score a base model of the puppet world, or a motion that was taught to it.
 
 Examples: ``python -m jobs.evaluate --base-only --videos 500 --out scores`` and ``python -m
-jobs.evaluate --store store --motion swinging-arms --out scores``. Rows of videos are kept in OUT; a
-killed run goes on where it stopped when the same command is given again.
+jobs.evaluate --store store --motion swinging-arms --out scores``. The whole protocol, with all
+metrics, seeds, controls and statistics, is ``python -m jobs.evaluate --store store --motions
+swinging-arms dabbing --out scores``. Rows of videos are kept in OUT; a killed run goes on where it
+stopped when the same command is given again.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from jobs.evaluate_protocol import add_arguments, evaluate_motions
 from jobs.evaluate_view import progress_of, show_base, show_custom
 from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.config import SamplingConfig
@@ -40,7 +43,8 @@ def arguments() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--base-only", action="store_true", help="score the base model alone")
     what.add_argument("--motion", help="name or name@version of a motion in the store")
-    parser.add_argument("--store", help="folder or URI of the store (with --motion)")
+    what.add_argument("--motions", nargs="+", metavar="NAME", help="the whole protocol on these")
+    parser.add_argument("--store", help="folder or URI of the store")
     parser.add_argument("--as", dest="motion_name", help="what it is, if its name does not say")
     parser.add_argument("--base", default="puppet", help="'puppet' or a diffusers folder")
     parser.add_argument("--classifier", default="puppet", help="'puppet' or a folder")
@@ -53,14 +57,17 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--guidance", type=float, default=PUPPET_SAMPLING.guidance)
     parser.add_argument("--out", type=Path, default=Path("scores"), help="folder (default scores)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    add_arguments(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, score, show; 2 on a wrong argument, 130 on Ctrl-C."""
+    """Parse, score, show; 1 if videos failed, 2 on a wrong argument, 130 on Ctrl-C."""
     options = arguments().parse_args(argv)
     torch.set_num_threads(max(1, options.threads))
     try:
+        if options.motions:
+            return evaluate_motions(options)
         if options.base_only:
             evaluate_base(options)
         else:

@@ -67,12 +67,14 @@ class EvaluatedMotion:
 def read_targets(path: Path) -> dict[str, Target]:
     """Read a YAML file of motion names and what is known about them.
 
+    Folders in it are relative to the file's own.
+
     Raises:
         ConfigError: it cannot be read, or says something else.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return TypeAdapter(dict[str, Target]).validate_python(values)
+        targets = TypeAdapter(dict[str, Target]).validate_python(values)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         first = " ".join(str(error).split())[:200]
         raise ConfigError(
@@ -80,6 +82,7 @@ def read_targets(path: Path) -> dict[str, Target]:
             f"does not describe motions: {first}",
             'for example swiping: {label: Swiping Down, description: "swiping hand down"}',
         ) from None
+    return {name: _resolved(target, path.parent) for name, target in targets.items()}
 
 
 def describe_motions(
@@ -142,4 +145,16 @@ def _puppet_target(name: str, header: DeltaHeader) -> Target:
 
 def _own_folder(header: DeltaHeader) -> str | None:
     folder = header.config.get("motion")
-    return folder if isinstance(folder, str) and Path(folder).is_dir() else None
+    if not isinstance(folder, str) or not Path(folder).is_dir():
+        return None
+    return str(Path(folder).absolute())
+
+
+def _resolved(target: Target, here: Path) -> Target:
+    folders = {name: getattr(target, name) for name in ("training", "held_out")}
+    absolute = {
+        name: str((here / Path(folder).expanduser()).absolute())
+        for name, folder in folders.items()
+        if folder is not None
+    }
+    return target.model_copy(update=absolute)

@@ -15,7 +15,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from motion_ray.errors import ConfigError
 from motion_ray.evaluation.clip import OpenClipEncoder
 from motion_ray.evaluation.consistency import mean_embedding, temporal_consistency
 from motion_ray.evaluation.copying import CopyDetector, NearestFrame, nearest_frame
@@ -44,21 +43,6 @@ class Examiner:
     encoder: OpenClipEncoder
     detector: CopyDetector | None
     tracker: Tracker | None
-
-    def check_labels(self, labels: Sequence[str]) -> None:
-        """Refuse classes that the classifier does not know.
-
-        Raises:
-            ConfigError: naming one, and those that it knows.
-        """
-        known = self.classifier.labels
-        for label in labels:
-            if label not in known:
-                raise ConfigError(
-                    f"class {label!r}",
-                    f"the motion classifier {self.classifier.name} does not know it",
-                    f"one of: {', '.join(known)}",
-                )
 
     def examine(
         self,

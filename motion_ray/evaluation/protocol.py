@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from motion_ray.errors import ConfigError
 from motion_ray.evaluation.evaluator import Evaluator
 from motion_ray.evaluation.measurement import Measurement
 from motion_ray.evaluation.measurement_files import MeasurementFolder
@@ -59,10 +60,12 @@ def evaluate(
         A row for every question, in order.
 
     Raises:
+        ConfigError: the motion classifier does not know what should be recognised.
         RunFolderError: the folder holds other rows, or cannot be written.
         FolderBusyError: another process evaluates into it.
         MotionRayError: a failure that another try would meet again.
     """
+    _check_labels(asked, measured_with["classes"])
     out.mkdir(parents=True, exist_ok=True)
     with only_process(out, "--out"):
         rows = MeasurementFolder(out, measured_with)
@@ -81,3 +84,13 @@ def evaluate(
                 on_progress(count, len(asked))
         rows.close()
         return rows.of(questions)
+
+
+def _check_labels(asked: Sequence[Asked], known: Sequence[str]) -> None:
+    for label in dict.fromkeys(each.question.label for each in asked):
+        if label not in known:
+            raise ConfigError(
+                f"class {label!r}",
+                "the motion classifier does not know it",
+                f"one of: {', '.join(known)}",
+            )

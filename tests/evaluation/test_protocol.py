@@ -273,7 +273,7 @@ def test_a_motion_that_nobody_knows_is_described_in_a_file(
     [motion] = describe_motions(store, ["swiping"], read_targets(path))
     assert (motion.target.label, motion.training) == ("Swiping Down", "")
     with pytest.raises(ConfigError, match="does not know it"):
-        setting.evaluator.examiner.check_labels([motion.target.label])
+        run(replace(setting, motions=[motion]), tmp_path / "out")
     with pytest.raises(ConfigError, match="twice"):
         describe_motions(store, ["swiping", "swiping@1"], read_targets(path))
     path.write_text("swiping: {label: Swiping Down}")
