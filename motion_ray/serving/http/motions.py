@@ -154,7 +154,9 @@ async def delete_motion(
     motion: MotionName,
     here: Here,
     caller: Administering,
-    version: Annotated[Count | None, Query(description="without it: all of them")] = None,
+    version: Annotated[
+        int | None, Query(ge=1, le=999_999_999, description="without it: all of them")
+    ] = None,
     force: Annotated[bool, Query(description="even if jobs wait for it, which then fail")] = False,
 ) -> MotionDeleted:
     """Withdraw one version of a motion, or all; nobody finds it any more, and its number is not
