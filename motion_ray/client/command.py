@@ -7,7 +7,8 @@
     python -m motion_ray.client cancel video_...
     python -m motion_ray.client publish runs/arms/delta --name arms
 
-Standard output holds the result alone: the file, an id, a table, or JSON. Ctrl-C cancels the job.
+The address is in MOTION_RAY_URL, the key, if the server has some, in MOTION_RAY_API_KEY. Standard
+output holds the result alone: the file, an id, a table, or JSON. Ctrl-C cancels the job.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from motion_ray.client.client import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE, Client
+from motion_ray.client.client import DEFAULT_URL, URL_VARIABLE, Client
 from motion_ray.client.display import display_for, printable
 from motion_ray.client.faults import ClientError
 from motion_ray.client.values import Motion, MotionChoice, Video, VideoOrder
@@ -35,13 +36,13 @@ def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m motion_ray.client",
-        description="Generate videos on a server of motion_ray.",
-        epilog='without a command: generate, e.g. python -m motion_ray.client "a robot waving"',
+        description="Generate videos on a server of motion_ray. "
+        'Without a command: generate, e.g. python -m motion_ray.client "a robot waving".',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     server = argparse.ArgumentParser(add_help=False)
-    server.add_argument("--url", help=f"of the server (default: {URL_VARIABLE}, or {DEFAULT_URL})")
-    server.epilog = f"an API key is taken from {KEY_VARIABLE}"
+    server.add_argument("--url", help=f"default: {URL_VARIABLE}, or {DEFAULT_URL}")
     table = argparse.ArgumentParser(add_help=False, parents=[server])
     table.add_argument("--json", action="store_true", help="one JSON object in each line")
 
@@ -64,6 +65,8 @@ def arguments() -> argparse.ArgumentParser:
     publish.add_argument(
         "--from-server", action="store_true", help="the folder or URI is the server's, not ours"
     )
+    # Whoever leaves the command out has to find its options here.
+    parser.epilog = "\n".join(each.format_usage() for each in commands.choices.values())
     return parser
 
 

@@ -99,6 +99,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m motion_ray.serving.keys",
         description="Make, list and revoke the API keys of a server.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     create = commands.add_parser("create", help="make a key, print it, and keep its hash")
@@ -119,6 +120,7 @@ def arguments() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="show names, scopes and limits")
     for command in (create, revoke, listing):
         command.add_argument("--file", required=True, type=Path, metavar="KEYS", help="the keys")
+    parser.epilog = "\n".join(command.format_usage() for command in commands.choices.values())
     return parser
 
 
