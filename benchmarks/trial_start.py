@@ -24,7 +24,7 @@ from motion_ray.data.puppets.folders import write_motion_folder, write_regulariz
 from motion_ray.recipes.puppet import puppet
 from motion_ray.sweeps.identity import ContentHashes
 from motion_ray.sweeps.ledger import Ledger
-from motion_ray.sweeps.trials import Trial
+from motion_ray.sweeps.trial import Trial
 from motion_ray.types import StepDone
 
 SETTINGS = {

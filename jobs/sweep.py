@@ -29,7 +29,8 @@ from motion_ray.sweeps.dotted import look_up
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.spec import SweepSpec, load_spec, parse_spec
 from motion_ray.sweeps.status import TrialState
-from motion_ray.sweeps.trials import Trial, list_trials
+from motion_ray.sweeps.trial import Trial
+from motion_ray.sweeps.trials import list_trials
 
 DEFAULTS = {"engine.name": "deepspeed"}  # what clusters use; a sweep may say otherwise
 

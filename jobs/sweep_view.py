@@ -13,7 +13,7 @@ from motion_ray.cluster.progress import Progress, format_seconds
 from motion_ray.cluster.relay import Attempt, Notice
 from motion_ray.cluster.sweep import SweepJob
 from motion_ray.sweeps.status import TrialState, TrialStatus
-from motion_ray.sweeps.trials import Trial
+from motion_ray.sweeps.trial import Trial
 
 LINE_SECONDS = 10.0
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from motion_ray.cluster.glance import Glance
 from motion_ray.cluster.outcome import Outcome
 from motion_ray.cluster.progress import Progress
 from motion_ray.cluster.relay import CAPACITY, Attempt, Item
@@ -23,7 +24,7 @@ from motion_ray.config import CustomizationConfig
 from motion_ray.customization.run import RunFolder
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.status import TrialState, TrialStatus
-from motion_ray.sweeps.trials import Trial
+from motion_ray.sweeps.trial import Trial
 from motion_ray.types import Checkpointed, RunStarted, StepDone
 
 Rest = Literal["wait", "leave"]  # what a slot does instead of a trial
@@ -59,23 +60,6 @@ class News:
     identity: str
     slot: str
     item: Item | TrialStatus
-
-
-@dataclass(frozen=True)
-class Glance:
-    """What a trial's driver sees of it.
-
-    Attributes:
-        status: as in the ledger.
-        step: of the attempt that runs, or ran last.
-        loss: smoothed, on the motion.
-        appearance: last validated.
-    """
-
-    status: TrialStatus
-    step: int
-    loss: float | None
-    appearance: float | None
 
 
 @dataclass
@@ -148,7 +132,7 @@ class SweepDesk:
         """End a trial early, for the sake of others; it keeps its checkpoints."""
         for held in self._held.values():
             if held.identity == identity:
-                held.stop = reason
+                held.stop = held.stop or reason
         if identity in self._queue:
             self._queue.remove(identity)
             attempt = self._ledger.start(identity)

@@ -13,7 +13,7 @@ import ray
 import ray.tune
 from ray.tune.result import DONE
 
-from motion_ray.cluster.desk import Glance
+from motion_ray.cluster.glance import Glance
 from motion_ray.sweeps.status import TrialState
 
 LOOK_SECONDS = 0.25

@@ -22,7 +22,7 @@ from motion_ray.errors import LedgerError, MotionRayError
 from motion_ray.manifest import canonical_json
 from motion_ray.sweeps.place import Place, open_place
 from motion_ray.sweeps.status import Event, EventKind, TrialState, TrialStatus
-from motion_ray.sweeps.trials import Trial
+from motion_ray.sweeps.trial import Trial
 from motion_ray.types import RunFinished
 
 DAMAGED = "restore the file, or start the sweep in a new folder"

@@ -1,13 +1,12 @@
-"""A trial: one motion with one choice of settings; and the list of trials that a sweep asks for."""
+"""The list of trials that a sweep asks for."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from motion_ray.config import CustomizationConfig, parse_config
+from motion_ray.config import CustomizationConfig
 from motion_ray.errors import ConfigError
 from motion_ray.recipes import load_config
 from motion_ray.store import check_name
@@ -15,55 +14,9 @@ from motion_ray.sweeps.distributions import draw
 from motion_ray.sweeps.dotted import look_up, nested, overlap
 from motion_ray.sweeps.identity import ContentHashes
 from motion_ray.sweeps.spec import SweepSpec
+from motion_ray.sweeps.trial import Trial
 
 Resolve = Callable[[CustomizationConfig], CustomizationConfig]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One customization of a sweep.
-
-    Attributes:
-        identity: sha256 over the config and the content behind it.
-        motion: name of the motion, as its delta will be registered.
-        settings: what the sweep varies, dotted name to value, ``seed`` included.
-        config: everything that decides the result.
-    """
-
-    identity: str
-    motion: str
-    settings: Mapping[str, Any]
-    config: CustomizationConfig
-
-    @property
-    def short(self) -> str:
-        """The beginning of the identity: for folders, tables and logs."""
-        return self.identity[:12]
-
-    @property
-    def label(self) -> str:
-        """The settings in one line, e.g. ``optimizer.lr=0.001 seed=0``."""
-        return " ".join(f"{name}={_shown(value)}" for name, value in self.settings.items())
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "identity": self.identity,
-            "motion": self.motion,
-            "settings": dict(self.settings),
-            "config": self.config.model_dump(mode="json"),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Trial:
-        """What :meth:`as_dict` gave.
-
-        Raises:
-            KeyError: something is missing.
-            ConfigError: the config is of another version of this library.
-        """
-        config = parse_config(values["config"])
-        return cls(values["identity"], values["motion"], values["settings"], config)
 
 
 def list_trials(
@@ -201,10 +154,6 @@ class TrialMaker:
                 raise ConfigError(f"motions: {motion}", rule, fix)
             names[motion] = name
         return names
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _as_it_is(config: CustomizationConfig) -> CustomizationConfig:

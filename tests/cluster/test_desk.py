@@ -14,7 +14,7 @@ from motion_ray.customization.run import RunFolder
 from motion_ray.errors import DataError
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.status import TrialState
-from motion_ray.sweeps.trials import Trial
+from motion_ray.sweeps.trial import Trial
 from motion_ray.types import Checkpointed, RunFinished, RunStarted, StepDone
 
 STARTED = RunStarted(0, 9, 10, 1, 1, 1, "cpu", False)
