@@ -54,13 +54,22 @@ class ReportContext:
 
 
 @dataclass(frozen=True)
-class _Video:
+class EmbeddedVideo:
+    """A video inside a page.
+
+    Attributes:
+        source: its whole content, for the ``src`` of an element.
+        width: pixels.
+        height: pixels.
+    """
+
     source: str
     width: int
     height: int
 
     @property
     def small(self) -> bool:
+        """Whether it is to be enlarged without blurring."""
         return self.width < SMALL
 
 
@@ -80,11 +89,15 @@ def write_report(out: Path, context: ReportContext) -> Path:
     page = environment.get_template("report.html.j2").render(
         context=context,
         pairs=[
-            (_highlighted(prompt, context.token), before and _embed(before), _embed(after))
+            (
+                _highlighted(prompt, context.token),
+                before and embed_video(before),
+                embed_video(after),
+            )
             for prompt, before, after in context.prompt_pairs
         ],
         training=[
-            (_highlighted(caption, context.token), _embed(path))
+            (_highlighted(caption, context.token), embed_video(path))
             for caption, path in context.training
         ],
         loss=Markup(loss_chart(context.metrics)),
@@ -185,10 +198,15 @@ write_video(Path("video.mp4"), video.frames, video.fps)
 """
 
 
-def _embed(path: Path) -> _Video:
+def embed_video(path: Path) -> EmbeddedVideo:
+    """A video file for a page that has no outside parts.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     info = probe(path)
     data = base64.b64encode(path.read_bytes()).decode()
-    return _Video(f"data:video/mp4;base64,{data}", info.width, info.height)
+    return EmbeddedVideo(f"data:video/mp4;base64,{data}", info.width, info.height)
 
 
 def _highlighted(text: str, token: str) -> Markup:

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from motion_ray.recipes.puppet import puppet
-from motion_ray.sweeps.trials import Trial
+from motion_ray.sweeps.trial import Trial
 from motion_ray.types import RunFinished
 
 

@@ -1,0 +1,176 @@
+"""``leaderboard.html``: every trial of a sweep on one page, the best of each motion on top.
+
+The first chart of a motion is the paper's trade-off (Fig. 7) without its detour over the steps:
+what was learned of the motion against the appearance that was given up for it, a line a trial. The
+page has no outside parts but the links to the pages of the runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from motion_ray.customization.run import RunFolder
+from motion_ray.evaluation.charts import Line, line_chart, smoothed
+from motion_ray.evaluation.report import EmbeddedVideo, embed_video
+from motion_ray.files import write_text_atomic
+from motion_ray.sweeps.curves import estimate
+from motion_ray.sweeps.ranking import Standing, best
+from motion_ray.sweeps.registration import Registered
+from motion_ray.sweeps.status import TrialState
+from motion_ray.sweeps.trial import Trial
+
+FILE_NAME = "leaderboard.html"
+DRAWN = 30  # curves in one chart; more cannot be told apart
+VIDEOS = 4  # of the best trial of a motion
+
+
+@dataclass(frozen=True)
+class _Motion:
+    name: str
+    reference: str | None
+    best: Standing | None
+    rows: Sequence[Standing]
+    videos: Sequence[EmbeddedVideo]
+    tradeoff: Markup
+    losses: Markup
+    appearance: Markup
+
+
+def write_leaderboard(
+    out: Path,
+    title: str,
+    standings: Mapping[str, Sequence[Standing]],
+    registered: Sequence[Registered],
+    run_folder: Callable[[Trial], Path],
+) -> Path:
+    """Write ``leaderboard.html`` into ``out``, whole or not at all; returns its path.
+
+    Args:
+        out: folder of the page; links to runs are relative to it.
+        title: of the sweep.
+        standings: of each motion, as :func:`motion_ray.sweeps.ranking.rank` gives them.
+        registered: what is in the store.
+        run_folder: where a trial ran.
+
+    Raises:
+        DataError: a video of a run cannot be read.
+    """
+    environment = Environment(
+        loader=ChoiceLoader(
+            [PackageLoader("motion_ray.sweeps", "."), PackageLoader("motion_ray.evaluation", ".")]
+        ),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    references = {each.motion: each.reference for each in registered}
+    page = environment.get_template("leaderboard.html.j2").render(
+        title=title,
+        motions=[
+            _motion(name, rows, references.get(name), run_folder)
+            for name, rows in sorted(standings.items())
+        ],
+        counts=_counts(standings),
+        hours=sum(row.entry.status.seconds for rows in standings.values() for row in rows) / 3600,
+        page_of=lambda trial: _link(RunFolder(run_folder(trial)).report, out),
+    )
+    path = out / FILE_NAME
+    write_text_atomic(path, page)
+    return path
+
+
+def tradeoff_chart(rows: Sequence[Standing]) -> str:
+    """Share of the loss that was learned away against CLIP appearance, one line a trial, as SVG.
+
+    A line begins at the first validation after step 0; its loss is the mean since the one before.
+    """
+    lines = []
+    for row, style in _styled(rows):
+        curve = row.entry.curve
+        untrained = estimate(list(curve.window(1).values())).mean if len(curve.scored) > 1 else 1.0
+        points = [
+            (100 * (1 - estimate(list(window.values())).mean / untrained), each.appearance)
+            for index, each in enumerate(curve.scored)
+            if index > 0 and (window := curve.window(index))
+        ]
+        lines.append(Line(row.entry.trial.label, style, points, dots=True))
+    return line_chart(
+        lines,
+        x_label="loss on the motion learned away, per cent",
+        description="CLIP appearance against what was learned of the motion, a line a trial",
+    )
+
+
+def loss_chart(rows: Sequence[Standing]) -> str:
+    """Smoothed loss on D^m over the steps, one line a trial, as SVG."""
+    lines = [
+        Line(row.entry.trial.label, style, smoothed(sorted(row.entry.curve.losses.items())))
+        for row, style in _styled(rows)
+    ]
+    return line_chart(lines, x_label="step", description="Loss on the motion over the steps")
+
+
+def appearance_chart(rows: Sequence[Standing]) -> str:
+    """CLIP appearance over the steps with its floor, one line a trial, as SVG."""
+    lines = []
+    for row, style in _styled(rows):
+        points = [(float(each.step), each.appearance) for each in row.entry.curve.scored]
+        lines.append(Line(row.entry.trial.label, style, points, dots=True))
+    longest = max((row.entry.curve.scored for row in rows), key=len, default=())
+    floor = [(float(each.step), each.floor) for each in longest]
+    return line_chart(
+        [Line("floor", "floor", floor), *lines],
+        x_label="step",
+        description="CLIP appearance over the steps, with the floor",
+    )
+
+
+def _styled(rows: Sequence[Standing]) -> list[tuple[Standing, str]]:
+    """The trials that are drawn, the best last so that it lies on top."""
+    styles = [(row, "series-a" if row.rank == 1 else "series-b raw") for row in rows[:DRAWN]]
+    return styles[::-1]
+
+
+def _motion(
+    name: str,
+    rows: Sequence[Standing],
+    reference: str | None,
+    run_folder: Callable[[Trial], Path],
+) -> _Motion:
+    first = best(rows)
+    return _Motion(
+        name=name,
+        reference=reference,
+        best=first,
+        rows=rows,
+        videos=[] if first is None else _videos(first, RunFolder(run_folder(first.entry.trial))),
+        tradeoff=Markup(tradeoff_chart(rows)),
+        losses=Markup(loss_chart(rows)),
+        appearance=Markup(appearance_chart(rows)),
+    )
+
+
+def _videos(first: Standing, run: RunFolder) -> list[EmbeddedVideo]:
+    """What the weights in the delta drew when they were validated, or the samples of the run."""
+    step = first.entry.delta_step
+    files = sorted(run.validation(step).glob("*.mp4")) if step is not None else []
+    files = files or sorted(run.samples.rglob("*.mp4"))
+    return [embed_video(file) for file in files[:VIDEOS]]
+
+
+def _counts(standings: Mapping[str, Sequence[Standing]]) -> dict[str, int]:
+    states = [row.entry.status.state for rows in standings.values() for row in rows]
+    return {
+        str(state).replace("_", " "): states.count(state) for state in TrialState if state in states
+    }
+
+
+def _link(target: Path, out: Path) -> str | None:
+    return Path(os.path.relpath(target, out)).as_posix() if target.exists() else None
