@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,6 +49,21 @@ class ReplicaConfig(BaseModel):
     )
 
 
+class Watch(Protocol):
+    """Somebody who counts; called in the replica's own thread, and not to raise."""
+
+    def ended(self, job: Job, outcome: str, timings: Mapping[str, float]) -> None:
+        """A job has left the replica.
+
+        Args:
+            job: as it was when it started.
+            outcome: ``succeeded``, ``failed``, ``cancelled``, ``given_back`` to the store, or
+                ``lost`` because the claim ran out.
+            timings: seconds by stage, of a job that succeeded.
+        """
+        ...
+
+
 class Replica:
     """See the top of this file. Safe for threads.
 
@@ -58,6 +74,7 @@ class Replica:
         results: where videos are kept.
         write: writes a video, e.g. by :func:`motion_ray.data.video.write_video`.
         config: limits.
+        watch: told how jobs end.
         ended: called, in the replica's own thread, when a job has ended and is no longer here.
     """
 
@@ -70,10 +87,11 @@ class Replica:
         write: WriteVideo,
         config: ReplicaConfig | None = None,
         ended: Callable[[], None] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._name, self._engine, self._store = name, engine, store
         self._results, self._write = results, write
-        self._config = config or ReplicaConfig()
+        self._config, self._watch = config or ReplicaConfig(), watch
         self._lock = threading.Lock()
         self._mixes: dict[str, Mix] = {}
         scheduler = Scheduler(self._config.queue, self._config.patience_s)
@@ -158,6 +176,7 @@ class Replica:
             except Exception as fault:
                 log.info("%s failed: %s", job.id, fault)
                 self._store.fail(job.claim, job_failure(fault))
+                self._tell(job, "failed")
 
     def _generate(self, job: Job, mix: Mix, heart: Heart, stop: StopCheck) -> None:
         spec = GenerationSpec.model_validate(job.request)
@@ -173,20 +192,31 @@ class Replica:
             **generation.timings,
             "encode": time.perf_counter() - started,
         }
-        if not self._store.succeed(job.claim, result, timings):
+        if self._store.succeed(job.claim, result, timings):
+            self._tell(job, "succeeded", timings)
+        else:
             log.warning("%s was finished for nobody: the claim had run out", job.id)
             self._results.remove(result.file)
+            self._tell(job, "lost")
 
     def _stopped(self, job: Job, heart: Heart, why: Stop | None) -> None:
         if heart.lost:
             log.warning("%s was given up: the claim had run out", job.id)
+            self._tell(job, "lost")
         elif why is Stop.SHUTDOWN and not heart.cancelling:
             self._store.release(job.claim)
+            self._tell(job, "given_back")
         elif why is Stop.DEADLINE:
             failure = JobFailure(DEADLINE_EXCEEDED, "its deadline passed while it ran")
             self._store.fail(job.claim, failure)
+            self._tell(job, "failed")
         else:
             self._store.stopped(job.claim)
+            self._tell(job, "cancelled")
+
+    def _tell(self, job: Job, outcome: str, timings: Mapping[str, float] | None = None) -> None:
+        if self._watch is not None:
+            self._watch.ended(job, outcome, timings or {})
 
     def _forget(self, job: str) -> Mix | None:
         with self._lock:

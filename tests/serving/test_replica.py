@@ -2,91 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
 
-from motion_ray.diffusion.sampler import OnStep
-from motion_ray.errors import Cancelled, DeltaError, JobStoreError, OverloadedError
-from motion_ray.files import write_bytes_atomic
+from motion_ray.errors import DeltaError, JobStoreError, OverloadedError
 from motion_ray.serving import heart
-from motion_ray.serving.engine import Generation
-from motion_ray.serving.jobs import AdmissionLimits, Beat, EventKind, Job, JobState, NewJob
-from motion_ray.serving.mix import Mix
+from motion_ray.serving.jobs import Beat, EventKind, Job, JobState
 from motion_ray.serving.replica import Replica, ReplicaConfig
-from motion_ray.serving.requests import GenerationSpec
 from motion_ray.serving.results import ResultFolder, tidy
 from motion_ray.serving.scheduler import Cancelling
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
-from motion_ray.types import GeneratedVideo
-
-SPEC = GenerationSpec(
-    prompt="a red robot",
-    negative_prompt="",
-    width=8,
-    height=8,
-    frames=1,
-    fps=8,
-    steps=3,
-    guidance=1,
-    seed=0,
-)
-
-
-class FakeEngine:
-    """Takes its time in steps; what the seed says happens."""
-
-    BROKEN, CRASHES = 1, 2
-
-    def __init__(self) -> None:
-        self.seconds = 0.001
-        self.entered, self.go_on = threading.Event(), threading.Event()
-        self.go_on.set()
-        self.prefetched: list[str] = []
-        self.stepped = 0
-
-    def mix(self, spec: GenerationSpec) -> Mix:
-        if spec.prompt == "gone":
-            raise DeltaError("/srv/store", "is damaged", "publish it again")
-        return Mix()
-
-    def prefetch(self, mix: Mix, level: str) -> bool:
-        self.prefetched.append(level)
-        return True
-
-    def generate(
-        self,
-        spec: GenerationSpec,
-        mix: Mix,
-        *,
-        on_step: OnStep | None = None,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> Generation:
-        assert on_step is not None and cancelled is not None
-        self.entered.set()
-        if spec.seed == self.BROKEN:
-            raise DeltaError("/srv/store", "is damaged", "publish it again")
-        if spec.seed == self.CRASHES:
-            raise RuntimeError("/srv/secret: out of memory")
-        for step in range(spec.steps):
-            assert self.go_on.wait(20)
-            if cancelled():
-                raise Cancelled("generation", f"cancelled after {step} steps")
-            time.sleep(self.seconds)
-            self.stepped = step + 1
-            on_step(step + 1, spec.steps)
-        frames = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
-        video = GeneratedVideo(frames, 8, spec.prompt, spec.seed)
-        return Generation(video, (), {"load": 0.1, "denoise": 0.2, "decode": 0.3})
-
-
-def write(path: Path, video: GeneratedVideo) -> None:
-    write_bytes_atomic(path, f"video of {video.prompt}, seed {video.seed}".encode())
+from tests.serving.fake_engine import FakeEngine, accept, write
 
 
 @pytest.fixture
@@ -110,11 +39,6 @@ def replica(engine, store, results) -> Iterator[Replica]:
     yield replica
     engine.go_on.set()
     replica.close(0)
-
-
-def accept(store: SqliteJobStore, deadline: float | None = None, **changes) -> Job:
-    request = SPEC.model_copy(update=changes).model_dump(mode="json")
-    return store.create(NewJob("ann", request, "f", deadline=deadline), AdmissionLimits()).job
 
 
 def ended(store: SqliteJobStore, job: Job) -> Job:

@@ -98,12 +98,17 @@ async def create_video_sync(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Generate and answer with the mp4. Closing the connection stops the work."""
-    jobs, config = here.services.jobs, here.config
+    services, config = here.services, here.config
     with here.waiting.taken():
         created = await accept(here, caller, body, idempotency_key)
         try:
             job = await until_final(
-                jobs, created.job.id, config.sync_s, config.poll_s, request.is_disconnected
+                services.jobs,
+                services.backend.settled,
+                created.job.id,
+                config.sync_s,
+                config.poll_s,
+                request.is_disconnected,
             )
         except (ClientLeft, asyncio.CancelledError) as left:
             if created.fresh:  # another request with the same key may wait for an older one

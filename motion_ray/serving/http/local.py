@@ -85,6 +85,10 @@ class LocalBackend:
         """See :class:`Backend`."""
         await run_in_threadpool(self._replica.cancel, job)
 
+    async def settled(self, job: str, seconds: float) -> None:
+        """See :class:`Backend`."""
+        await asyncio.sleep(seconds)
+
     async def replicas(self) -> Sequence[ReplicaState]:
         """See :class:`Backend`."""
         return [await run_in_threadpool(self._state)]

@@ -78,6 +78,13 @@ class Backend(Protocol):
         """
         ...
 
+    async def settled(self, job: str, seconds: float) -> None:
+        """Come back when a job may have ended, at the latest after so many seconds.
+
+        A hint that saves looks at the store, no promise: to sleep for so long is right as well.
+        """
+        ...
+
     async def replicas(self) -> Sequence[ReplicaState]:
         """What is known of the replicas, from memory: asking must cost nobody a denoising step."""
         ...

@@ -91,7 +91,9 @@ async def create_video(
     if match is not None and not job.state.final:
         seconds = min(float(match[1]), here.config.wait_s)
         with here.waiting.taken():
-            job = await until_final(here.services.jobs, job.id, seconds, here.config.poll_s)
+            services = here.services
+            settled, poll_s = services.backend.settled, here.config.poll_s
+            job = await until_final(services.jobs, settled, job.id, seconds, poll_s)
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
     response.headers["Location"] = f"/v1/videos/{job.id}"
     response.status_code = 200 if job.state.final else 202
@@ -151,7 +153,8 @@ async def delete_video(video: VideoId, here: Here, caller: Generating) -> VideoD
         job = await cancel(here, video, caller.client)
         if not job.state.final:
             with here.waiting.taken():
-                await until_final(services.jobs, video, config.delete_s, config.poll_s)
+                settled = services.backend.settled
+                await until_final(services.jobs, settled, video, config.delete_s, config.poll_s)
         await run_in_threadpool(services.jobs.delete, video, caller.client)
     return VideoDeleted(id=video)
 

@@ -17,8 +17,13 @@ LONGEST_POLL_S = 1.0
 GROWTH = 1.2  # of the pause between two looks: short jobs are answered soon, long ones cost little
 
 
+Settled = Callable[[str, float], Awaitable[None]]
+"""``Backend.settled``: comes back when a job may have ended, or after so many seconds."""
+
+
 async def until_final(
     jobs: JobStore,
+    settled: Settled,
     job: str,
     seconds: float,
     poll_s: float,
@@ -28,6 +33,7 @@ async def until_final(
 
     Args:
         jobs: the store.
+        settled: saves the last pause where the backend knows that a job has ended.
         job: id.
         seconds: to wait; with 0 it is looked at once.
         poll_s: shortest pause between two looks.
@@ -47,7 +53,7 @@ async def until_final(
             return found
         if left is not None and await left():
             raise ClientLeft
-        await asyncio.sleep(min(pause, rest))
+        await settled(job, min(pause, rest))
         pause = min(pause * GROWTH, max(poll_s, LONGEST_POLL_S))
 
 

@@ -1,0 +1,163 @@
+"""One replica with all that belongs to it: model, pool, worker, and the line to the router."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.data.video import write_video
+from motion_ray.errors import RunFolderError
+from motion_ray.serving.engine import MotionEngine
+from motion_ray.serving.mix import Mix
+from motion_ray.serving.pool import MotionPool, PoolConfig
+from motion_ray.serving.replica import Replica, ReplicaConfig, Watch
+from motion_ray.serving.requests import GenerationSpec, ServingProfile
+from motion_ray.serving.site import Site, SiteConfig, open_site
+from motion_ray.serving.sources import DeltaSource, DiskCache, StoreSource
+from motion_ray.serving.station import Station
+from motion_ray.types import GeneratedVideo
+
+log = logging.getLogger(__name__)
+
+WARM_UP_STEPS = 2  # enough for every kernel to be chosen and every buffer to be made
+MOST_CACHES = 1000  # folders for disk tiers
+
+
+class StudioConfig(BaseModel):
+    """How a replica is equipped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Literal["cpu", "gpu"] = Field(default="cpu", description="where the model runs")
+    threads: int = Field(default=2, ge=1, description="of torch, on a CPU")
+    precision: str = Field(default="auto", description="auto, fp32 or bf16")
+    scheduler: Literal["ddim", "dpmsolver++"] = "ddim"
+    pool: PoolConfig = PoolConfig()
+    disk_bytes: int = Field(
+        default=32 * 2**30, ge=0, description="of copies, if the store of motions is distant"
+    )
+    replica: ReplicaConfig = ReplicaConfig()
+
+
+class Studio:
+    """See the top of this file; made by :meth:`open`.
+
+    Attributes:
+        station: follows the router's orders and reports.
+        pool: its motions.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        replica: Replica,
+        pool: MotionPool,
+        engine: MotionEngine,
+        profile: ServingProfile,
+        queue: int,
+    ) -> None:
+        self.station = Station(name, replica, pool, queue)
+        self.pool = pool
+        self._replica, self._engine, self._profile = replica, engine, profile
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        site: SiteConfig,
+        retention_s: float,
+        config: StudioConfig,
+        *,
+        ended: Callable[[], None] | None = None,
+        watch: Watch | None = None,
+    ) -> Self:
+        """Load the model and start the replica.
+
+        Args:
+            name: unique among replicas and restarts.
+            site: what it shares with the router.
+            retention_s: seconds for which a finished job is kept.
+            config: equipment.
+            ended: see :class:`motion_ray.serving.replica.Replica`.
+            watch: the same.
+
+        Raises:
+            BaseModelError: the base model cannot be loaded.
+            StoreError: the store of motions cannot be opened.
+            JobStoreError: nor the one of jobs.
+        """
+        if config.device == "cpu":
+            torch.set_num_threads(config.threads)
+        device = "cuda" if config.device == "gpu" else "cpu"
+        backbone = load_backbone(site.base, device, config.precision)
+        opened = open_site(site, retention_s, backbone)
+        pool = MotionPool(_source(opened, config.disk_bytes), backbone, config.pool)
+        engine = MotionEngine(
+            backbone,
+            pool,
+            opened.catalog,
+            scheduler=config.scheduler,
+            precision=config.precision,
+        )
+        replica = Replica(
+            name,
+            engine,
+            opened.jobs,
+            opened.results,
+            write_file,
+            config.replica,
+            ended=ended,
+            watch=watch,
+        )
+        return cls(name, replica, pool, engine, opened.profile, config.replica.queue)
+
+    def warm_up(self) -> float:
+        """Make a short video for nobody, before the first one for somebody; the seconds taken."""
+        profile = self._profile
+        spec = GenerationSpec(
+            prompt="a red robot",
+            negative_prompt=profile.negative_prompt,
+            width=profile.width,
+            height=profile.height,
+            frames=profile.frames,
+            fps=profile.fps,
+            steps=min(WARM_UP_STEPS, profile.steps),
+            guidance=profile.guidance,
+            seed=0,
+        )
+        started = time.perf_counter()
+        self._engine.generate(spec, Mix())
+        seconds = time.perf_counter() - started
+        log.info("warm after %.1f seconds", seconds)
+        return seconds
+
+    def close(self, seconds: float) -> None:
+        """Start nothing more; what runs may go on for so long, then it is given back."""
+        self.station.close()
+        self._replica.close(seconds)
+        self.pool.close()
+
+
+def write_file(path: Path, video: GeneratedVideo) -> None:
+    """Write a video as mp4."""
+    write_video(path, video.frames, video.fps)
+
+
+def _source(site: Site, disk_bytes: int) -> DeltaSource:
+    """The store itself if it is on a disk of this machine, else copies of it on one."""
+    source = StoreSource(site.deltas)
+    if "://" not in site.deltas.uri or not disk_bytes:
+        return source
+    for number in range(MOST_CACHES):
+        try:
+            return DiskCache(source, site.state / "motions" / f"{number}", disk_bytes)
+        except RunFolderError:  # another replica of this machine has it
+            log.debug("disk tier %d is taken", number)
+    raise RunFolderError(f"{site.state}/motions", f"all {MOST_CACHES} folders are in use")

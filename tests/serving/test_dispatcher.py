@@ -1,0 +1,277 @@
+"""Router and replicas without Ray: the line between them may break anywhere, and no job is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from motion_ray.errors import DeltaError, PoolBusyError
+from motion_ray.serving.dispatcher import Dispatcher, Pace
+from motion_ray.serving.jobs import Job, JobState
+from motion_ray.serving.line import Exchange, Line
+from motion_ray.serving.orders import Orders, Report
+from motion_ray.serving.pins import PinFile
+from motion_ray.serving.pool import MotionPool
+from motion_ray.serving.replica import Replica, ReplicaConfig
+from motion_ray.serving.results import ResultFolder
+from motion_ray.serving.sqlite_jobs import SqliteJobStore
+from motion_ray.serving.station import Station
+from tests.serving.fake_engine import FakeEngine, accept, write
+from tests.serving.toy import Library, ToyBase, record_of, toy_delta
+
+PACE = Pace(poll_s=0.2, silent_s=1.0, tidy_s=0.1, load_s=10.0)
+LEASE_S = 1.0
+
+
+class Server:
+    """A router, and replicas that come and go, around one store in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.jobs = SqliteJobStore(folder / "jobs.sqlite")
+        self.results = ResultFolder(folder / "videos")
+        self.library = Library(toy_delta(1), toy_delta(2))
+        self.record = record_of(toy_delta(1))
+        self.router = self.new_router()
+        self.engines: dict[str, FakeEngine] = {}
+        self.pools: dict[str, MotionPool] = {}
+
+    def new_router(self) -> Dispatcher:
+        return Dispatcher(self.jobs, self.results, PinFile(self.folder / "pins.json"), PACE)
+
+    @asynccontextmanager
+    async def replica(
+        self, name: str, exchange: Exchange | None = None, queue: int = 8
+    ) -> AsyncIterator[asyncio.Task[None]]:
+        """A replica; left, it is closed in peace. Cancel the task to cut it off from the router."""
+        engine, pool = FakeEngine(), MotionPool(self.library, ToyBase())
+        self.engines[name], self.pools[name] = engine, pool
+        config = ReplicaConfig(queue=queue, lease_s=LEASE_S)
+        changed: list[Callable[[], None]] = []
+        replica = Replica(
+            name, engine, self.jobs, self.results, write, config, ended=lambda: changed[0]()
+        )
+        station = Station(name, replica, pool, queue)
+        line = Line(station, exchange or self.exchange)
+        changed.append(line.changed)
+        running = asyncio.create_task(line.run())
+        try:
+            yield running
+        finally:
+            engine.go_on.set()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            station.close()
+            await asyncio.to_thread(replica.close, 0.0)
+            await self.router.leave(name)
+            pool.close()
+
+    async def exchange(self, report: Report) -> Orders:
+        return await self.router.exchange(report)
+
+    async def ended(self, *jobs: Job) -> list[Job]:
+        await until(lambda: all(self.jobs.get(job.id).state.final for job in jobs))
+        return [self.jobs.get(job.id) for job in jobs]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    end = asyncio.get_running_loop().time() + 30
+    while not condition():
+        assert asyncio.get_running_loop().time() < end, "it did not happen"
+        await asyncio.sleep(0.01)
+
+
+def serve(folder: Path, story: Callable[[Server], Awaitable[None]]) -> None:
+    """Run a story with a router that is started before and closed afterwards."""
+
+    async def main() -> None:
+        server = Server(folder)
+        await server.router.start()
+        try:
+            await story(server)
+        finally:
+            await server.router.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_jobs_become_videos_on_several_replicas(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        async with server.replica("a"), server.replica("b"):
+            jobs = [accept(server.jobs, seed=10 + number) for number in range(12)]
+            for job in jobs:
+                await server.router.dispatch(job)
+            found = await server.ended(*jobs)
+            assert {job.state for job in found} == {JobState.SUCCEEDED}
+            assert {job.worker for job in found} == {"a", "b"}
+            assert {job.attempt for job in found} == {1}
+
+    serve(tmp_path, story)
+
+
+def test_what_an_earlier_router_accepted_is_handed_out(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        job = accept(server.jobs)
+        async with server.replica("a"):
+            [found] = await server.ended(job)
+            assert found.state is JobState.SUCCEEDED
+
+    serve(tmp_path, story)
+
+
+def test_an_order_reaches_a_replica_at_once(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        async with server.replica("a"):
+            await until(lambda: bool(server.router._answers))
+            loop = asyncio.get_running_loop()
+            took = []
+            for _ in range(5):
+                job = accept(server.jobs, steps=1)
+                started = loop.time()
+                await server.router.dispatch(job)
+                await server.ended(job)
+                took.append(loop.time() - started)
+            assert min(took) < PACE.poll_s / 2, took
+
+    serve(tmp_path, story)
+
+
+def test_who_waits_for_a_job_hears_at_once_that_it_has_ended(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        async with server.replica("a"):
+            server.engines["a"].go_on.clear()
+            job = accept(server.jobs)
+            await server.router.dispatch(job)
+            waiting = asyncio.create_task(server.router.settled(job.id, 30))
+            await server.router.settled(job.id, 0.01)  # another one who gives up
+            await until(lambda: server.jobs.get(job.id).state is JobState.RUNNING)
+            assert not waiting.done()
+            server.engines["a"].go_on.set()
+            await asyncio.wait_for(waiting, 20)
+            assert server.jobs.get(job.id).state is JobState.SUCCEEDED
+
+    serve(tmp_path, story)
+
+
+def test_a_cancellation_stops_within_one_step(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        async with server.replica("a"):
+            engine = server.engines["a"]
+            engine.go_on.clear()
+            job = accept(server.jobs, steps=1000)
+            await server.router.dispatch(job)
+            await asyncio.to_thread(engine.entered.wait, 20)
+            server.jobs.cancel(job.id)
+            await server.router.cancel(job.id)
+            await asyncio.sleep(0.3)
+            engine.go_on.set()
+            [found] = await server.ended(job)
+            assert found.state is JobState.CANCELLED and engine.stepped <= 1
+
+    serve(tmp_path, story)
+
+
+def test_a_replica_that_is_cut_off_loses_its_jobs_to_another(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        async with server.replica("a") as line:
+            server.engines["a"].go_on.clear()
+            jobs = [accept(server.jobs) for _ in range(3)]
+            for job in jobs:
+                await server.router.dispatch(job)
+            await until(lambda: server.jobs.get(jobs[0].id).state is JobState.RUNNING)
+            line.cancel()  # as if its process were gone, as far as the router can see
+            async with server.replica("b"):
+                waiting = await server.ended(*jobs[1:])
+                assert {job.worker for job in waiting} == {"b"}
+            assert server.jobs.get(jobs[0].id).state is JobState.RUNNING  # its claim is renewed
+
+    serve(tmp_path, story)
+
+
+def test_a_router_that_comes_back_goes_on(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        async with server.replica("a"):
+            engine = server.engines["a"]
+            engine.go_on.clear()
+            jobs = [accept(server.jobs) for _ in range(12)]
+            for job in jobs:
+                await server.router.dispatch(job)
+            await until(lambda: server.jobs.get(jobs[0].id).state is JobState.RUNNING)
+            await server.router.close()
+            server.router = server.new_router()
+            await server.router.start()
+            engine.go_on.set()
+            found = await server.ended(*jobs)
+            assert {(job.state, job.attempt) for job in found} == {(JobState.SUCCEEDED, 1)}
+
+    serve(tmp_path, story)
+
+
+def test_no_job_is_lost_or_run_twice_on_a_bad_line(tmp_path: Path) -> None:
+    """A third of all reports and a third of all answers are lost or late."""
+
+    async def story(server: Server) -> None:
+        chance = random.Random(0)
+
+        async def bad(report: Report) -> Orders:
+            if chance.random() < 0.3:
+                raise ConnectionError("lost on the way there")
+            await asyncio.sleep(chance.random() * 0.05)
+            orders = await server.router.exchange(report)
+            if chance.random() < 0.3:
+                raise ConnectionError("lost on the way back")
+            return orders
+
+        async with server.replica("a", bad, queue=2), server.replica("b", bad, queue=2):
+            jobs = [accept(server.jobs, steps=1) for _ in range(20)]
+            for job in jobs:
+                await server.router.dispatch(job)
+            found = await server.ended(*jobs)
+            assert {(job.state, job.attempt) for job in found} == {(JobState.SUCCEEDED, 1)}
+
+    serve(tmp_path, story)
+
+
+def test_motions_are_loaded_pinned_and_unloaded_where_they_should_be(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        record = server.record
+        with pytest.raises(PoolBusyError):
+            await server.router.load(record, "host", 1)
+        async with server.replica("a"), server.replica("b"):
+            await until(lambda: len(server.router._fleet.members) == 2)
+            await server.router.load(record, "host", 1)
+            places = [pool.place(record) for pool in server.pools.values()]
+            assert sorted(places) == ["disk", "host"]
+            await server.router.pin(record, "device", 2)
+            assert [pool.place(record) for pool in server.pools.values()] == ["device"] * 2
+            async with server.replica("c"):
+                await server.router.unpin(record)
+                assert all(record.sha256 not in pool.pinned() for pool in server.pools.values())
+                assert await server.router.unload(record, 1.0)
+            places = [pool.place(record) for pool in server.pools.values()]
+            assert places == ["disk"] * 3
+            server.library.broken.add(record.sha256)
+            with pytest.raises(DeltaError):
+                await server.router.pin(record, "device", 1)
+
+    serve(tmp_path, story)
+
+
+def test_a_pin_outlives_replica_and_router(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        sha256 = server.record.sha256
+        async with server.replica("a"):
+            await until(lambda: bool(server.router._fleet.members))
+            await server.router.pin(server.record, "device", 1)
+        await server.router.close()
+        server.router = server.new_router()
+        await server.router.start()
+        async with server.replica("b"):
+            await until(lambda: sha256 in server.pools["b"].pinned())
+
+    serve(tmp_path, story)
