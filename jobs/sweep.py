@@ -18,7 +18,7 @@ from jobs.checks import check_clips
 from jobs.signals import StopSignals
 from jobs.sweep_view import SweepView
 from motion_ray.backbones.unet3d import check_base
-from motion_ray.cluster.desk import settle_finished
+from motion_ray.cluster.desk import run_folder, settle_finished
 from motion_ray.cluster.paths import lasting_path, with_absolute_paths
 from motion_ray.config import set_path
 from motion_ray.customization.examples import read_clip_lists
@@ -27,6 +27,7 @@ from motion_ray.locks import only_process
 from motion_ray.store import DeltaStore
 from motion_ray.sweeps.dotted import look_up
 from motion_ray.sweeps.ledger import Ledger
+from motion_ray.sweeps.results import publish_results
 from motion_ray.sweeps.spec import SweepSpec, load_spec, parse_spec
 from motion_ray.sweeps.status import TrialState
 from motion_ray.sweeps.trial import Trial
@@ -63,6 +64,11 @@ class SweepFolders:
         return self.root / "cache"
 
     @property
+    def log(self) -> Path:
+        """JSON lines of everything that happens, for machines."""
+        return self.root / "sweep.jsonl"
+
+    @property
     def scratch(self) -> Path:
         """What Ray insists on writing."""
         return self.root / ".ray"
@@ -89,8 +95,9 @@ def run_sweep(args: argparse.Namespace, signals: StopSignals) -> int:
             f"sweep of {len(trials)} trials, {len(waiting)} to run, in {folders.root}", flush=True
         )
         if waiting and signals.received is None:
-            _run(args, spec, folders, waiting, signals, SweepView(trials, ledger.statuses()))
-        return conclude(ledger, trials, signals)
+            view = SweepView(trials, ledger.statuses(), folders.log, args.plain)
+            _run(args, spec, folders, waiting, signals, view)
+        return conclude(ledger, trials, folders, signals)
 
 
 def read_spec(args: argparse.Namespace) -> SweepSpec:
@@ -205,8 +212,21 @@ def _run(
         run_trials(spec, args.device, folders, waiting, signals, view)
 
 
-def conclude(ledger: Ledger, trials: Sequence[Trial], signals: StopSignals) -> int:
-    """Say what came of a sweep; returns the exit code."""
+def conclude(
+    ledger: Ledger, trials: Sequence[Trial], folders: SweepFolders, signals: StopSignals
+) -> int:
+    """Register the best, write the page and say what came of a sweep; returns the exit code.
+
+    Raises:
+        MotionRayError: the record or the store cannot be used.
+    """
+    results = publish_results(
+        ledger,
+        lambda trial: run_folder(folders.runs, trial),
+        folders.root,
+        folders.store,
+        folders.root.name,
+    )
     statuses = ledger.statuses()
     mine = [(trial, statuses[trial.identity]) for trial in trials]
     failed = [(trial, status) for trial, status in mine if status.state is TrialState.FAILED]
@@ -214,8 +234,11 @@ def conclude(ledger: Ledger, trials: Sequence[Trial], signals: StopSignals) -> i
         print(f"failed: {trial.motion} {trial.short} ({trial.label}): {status.reason}")
     left = sum(not status.state.over for _, status in mine)
     done = len(mine) - left - len(failed)
-    print(f"{done} done, {len(failed)} failed, {left} left", end="")
-    print("; run the same command to go on" if left else "", flush=True)
+    again = "; run the same command to go on" if left else ""
+    print(f"{done} done, {len(failed)} failed, {left} left{again}")
+    for best in results.registered:
+        print(f"  {best.reference} is the best of {best.motion}, in {folders.store}")
+    print(f"  leaderboard  {results.page}", flush=True)
     if signals.received is not None:
         return signals.exit_code
     return 1 if failed or left else 0

@@ -15,7 +15,7 @@ from motion_ray.cluster.resources import WorkerResources, choose_resources, coun
 from motion_ray.cluster.sweep import SweepJob, SweepPlan
 from motion_ray.errors import ConfigError
 from motion_ray.sweeps.spec import SweepSpec
-from motion_ray.sweeps.trials import Trial
+from motion_ray.sweeps.trial import Trial
 
 REFRESH_SECONDS = 0.5
 STOP_SECONDS = 30.0  # for steps that are under way; whether they end or are ended, all resumes
@@ -53,11 +53,13 @@ def run_trials(
         slots=min(slots, len(waiting)),
         retries=spec.retries,
         resources=resources,
+        policy=spec.policy,
     )
+    view.expect(plan.slots)
     job = SweepJob(plan)
     try:
         _watch(job, signals, view)
-        view.summary(job)
+        view.summary(job.starts(), job.idle_share())
     finally:
         job.leave()
     failure = job.failure()

@@ -1,81 +1,120 @@
-"""What a sweep tells while it runs: lines for what happens, and all trials in between."""
+"""What a sweep tells while it runs: a live table, or lines where nobody watches; and JSON lines."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Self
 
+from rich.console import Console
+from rich.live import Live
+
+from jobs.sweep_table import draw_table, totals_line
 from motion_ray.cluster.desk import News
 from motion_ray.cluster.progress import Progress, format_seconds
 from motion_ray.cluster.relay import Attempt, Notice
-from motion_ray.cluster.sweep import SweepJob
+from motion_ray.cluster.slot_times import Start
 from motion_ray.sweeps.status import TrialState, TrialStatus
+from motion_ray.sweeps.table import Pulse, SweepTable, json_lines, make_table
 from motion_ray.sweeps.trial import Trial
 
-LINE_SECONDS = 10.0
+TABLE_SECONDS = 1.0  # between two tables, on the screen and in the file
+LINE_SECONDS = 10.0  # between two totals in a log
 
 
 class SweepView:
-    """Lines on standard output.
+    """Shows a sweep; used as a context manager.
 
     Args:
-        trials: all of the sweep.
+        trials: all of the sweep, in their order.
         statuses: where they stand at the beginning.
+        log: file that gets a JSON line for every change.
+        plain: lines also on a terminal.
     """
 
-    def __init__(self, trials: Sequence[Trial], statuses: Mapping[str, TrialStatus]) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        statuses: Mapping[str, TrialStatus],
+        log: Path,
+        plain: bool,
+    ) -> None:
         self._trials = {trial.identity: trial for trial in trials}
-        self._statuses = dict(statuses)
+        self._statuses = {key: statuses[key] for key in self._trials}
         self._progress: dict[str, Progress] = {}
-        self._told, self._begun = 0.0, time.monotonic()
+        self._slots, self._log = 1, log
+        self._table: SweepTable | None = None
+        self._drawn = self._told = 0.0
+        self._begun = time.monotonic()
+        console = Console(highlight=False)
+        live = console.is_terminal and not plain
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False) if live else None
 
     def __enter__(self) -> Self:
         """Begin."""
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         """End; whatever is on the screen stays."""
+        self._draw()
+        if self._live is not None:
+            self._live.stop()
+
+    def expect(self, slots: int) -> None:
+        """So many trials can run at once."""
+        self._slots = slots
 
     def show(self, news: Sequence[News]) -> None:
         """Called a few times a second with what is new."""
         for each in news:
             self._take(each)
-        if time.monotonic() - self._told >= LINE_SECONDS:
-            self._told = time.monotonic()
-            print(self.line(), flush=True)
+        if time.monotonic() - self._drawn >= TABLE_SECONDS:
+            self._draw()
 
-    def line(self) -> str:
-        """All trials in one line."""
-        counts = Counter(status.state for status in self._statuses.values())
-        parts = [
-            f"{counts[state]} {state.replace('_', ' ')}" for state in TrialState if counts[state]
-        ]
-        return " | ".join(parts)
+    def summary(self, starts: Sequence[Start], idle: float) -> None:
+        """How well the slots were used.
 
-    def summary(self, job: SweepJob) -> None:
-        """How well the slots were used; printed at the end."""
-        starts = job.starts()
+        Args:
+            starts: how trials came to their first step.
+            idle: share of the slots' time that was no trial's own work.
+        """
         warm = [start.waited + start.prepared for start in starts if not start.first]
-        print(f"slots idle {100 * job.idle_share():.0f} % of the time", end="")
+        parts = [f"slots idle {100 * idle:.0f} % of the time"]
         if warm:
-            print(f"; from a free slot to a first step: median {median(warm):.1f} s", end="")
-        print(f"; {format_seconds(time.monotonic() - self._begun)} in all", flush=True)
+            parts.append(f"from a free slot to a first step: median {median(warm):.1f} s")
+        parts.append(f"{format_seconds(time.monotonic() - self._begun)} in all")
+        self._print("; ".join(parts))
 
     def _take(self, news: News) -> None:
         match news.item:
             case TrialStatus():
                 self._statuses[news.identity] = news.item
-                print(self._standing(news.identity, news.item, news.slot), flush=True)
+                self._print(self._standing(news.identity, news.item, news.slot))
             case Attempt(number=number, host=host, pid=pid):
                 again = "" if number == 1 else f" again, number {number}"
-                print(f"{news.slot}: worker started{again} on {host} (process {pid})", flush=True)
+                self._print(f"{news.slot}: worker started{again} on {host} (process {pid})")
             case Notice(text=text):
-                print(f"{self._name(news.identity)}: {text}", flush=True)
+                self._print(f"{self._name(news.identity)}: {text}")
             case item:
                 self._progress.setdefault(news.identity, Progress()).update(item)
+
+    def _draw(self) -> None:
+        self._drawn = time.monotonic()
+        pulses = {key: _pulse(progress) for key, progress in self._progress.items()}
+        table = make_table(self._trials, self._statuses, pulses, self._slots)
+        with self._log.open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in json_lines(table, self._table))
+        self._table = table
+        if self._live is not None:
+            self._live.update(draw_table(table, self._console.height), refresh=True)
+        elif time.monotonic() - self._told >= LINE_SECONDS:
+            self._told = time.monotonic()
+            self._print(totals_line(table.totals))
 
     def _standing(self, identity: str, status: TrialStatus, slot: str) -> str:
         what = f"{self._name(identity)}: {status.state.replace('_', ' ')}"
@@ -88,3 +127,16 @@ class SweepView:
     def _name(self, identity: str) -> str:
         trial = self._trials[identity]
         return f"{trial.motion} {trial.short} ({trial.label})"
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+
+
+def _pulse(progress: Progress) -> Pulse:
+    return Pulse(
+        progress.step,
+        progress.losses.get("motion"),
+        progress.appearance,
+        progress.floor,
+        progress.seconds_per_step,
+    )

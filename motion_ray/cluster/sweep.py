@@ -18,15 +18,16 @@ from typing import Any
 import ray
 import ray.exceptions
 import ray.tune
-from ray.tune.schedulers import TrialScheduler
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from motion_ray.cluster.background import Background
 from motion_ray.cluster.desk import News, SweepDesk
+from motion_ray.cluster.policy import PolicyScheduler
 from motion_ray.cluster.resources import WorkerResources
 from motion_ray.cluster.slot_times import Start
 from motion_ray.cluster.slots import Station, start_slot
 from motion_ray.cluster.trial_driver import IDENTITY, TrialDriver
+from motion_ray.sweeps.spec import PolicySettings
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class SweepPlan:
         slots: trials at once.
         retries: new attempts of a trial after losses.
         resources: of one trial.
+        policy: when trials are ended early; null: never.
     """
 
     identities: Sequence[str]
@@ -59,6 +61,7 @@ class SweepPlan:
     slots: int
     retries: int
     resources: WorkerResources
+    policy: PolicySettings | None = None
 
 
 class SweepJob:
@@ -66,13 +69,12 @@ class SweepJob:
 
     Args:
         plan: starts at once.
-        scheduler: may end trials early; null: none does.
 
     Attributes:
         blind: the desk does not answer any more, and nothing is written down any more.
     """
 
-    def __init__(self, plan: SweepPlan, scheduler: TrialScheduler | None = None) -> None:
+    def __init__(self, plan: SweepPlan) -> None:
         self.blind = False
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         desk = ray.remote(SweepDesk).options(num_cpus=0, scheduling_strategy=here)
@@ -84,7 +86,7 @@ class SweepJob:
             )
             for number in range(min(plan.slots, len(plan.identities)))
         ]
-        self._tuner = Background(lambda: _tune(plan, self._desk, scheduler), "ray-tune")
+        self._tuner = Background(lambda: _tune(plan, self._desk), "ray-tune")
 
     def wait(self, seconds: float) -> Sequence[News]:
         """Wait this long, or until the sweep is over, and return what happened meanwhile."""
@@ -149,7 +151,7 @@ def driver_share(cluster: Mapping[str, float]) -> dict[str, float]:
     return {name: DRIVER_SHARE}
 
 
-def _tune(plan: SweepPlan, desk: Any, scheduler: TrialScheduler | None) -> None:
+def _tune(plan: SweepPlan, desk: Any) -> None:
     """Run every trial's driver; returns when all are over."""
     # No log files and no table on the screen: the desk's news have all of it, and Tune then warns
     # of the files it misses.
@@ -159,6 +161,9 @@ def _tune(plan: SweepPlan, desk: Any, scheduler: TrialScheduler | None) -> None:
     driver = ray.tune.with_resources(
         ray.tune.with_parameters(TrialDriver, desk=desk), driver_share(ray.cluster_resources())
     )
+    scheduler = None
+    if plan.policy is not None:
+        scheduler = PolicyScheduler(plan.policy, plan.ledger, plan.runs, desk)
     ray.tune.Tuner(
         driver,
         param_space={IDENTITY: ray.tune.grid_search(list(plan.identities))},

@@ -20,15 +20,14 @@ STORE_BYTES = 100 * 2**20
 
 
 class Nodes:
-    """A head with ``cpus`` cores and more nodes like it.
+    """A head without cores, for drivers alone, and nodes with one core each.
 
     Args:
         count: nodes, the head included.
         folder: for the token.
-        cpus: of each node.
     """
 
-    def __init__(self, count: int, folder: Path, cpus: int = 1) -> None:
+    def __init__(self, count: int, folder: Path) -> None:
         from motion_ray.cluster.session import write_token
 
         token = {
@@ -37,7 +36,7 @@ class Nodes:
         }
         with (folder / "nodes.log").open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.ray.nodes", str(count), str(cpus)],
+                [sys.executable, "-m", "tests.ray.nodes", str(count)],
                 cwd=REPO,
                 env={**os.environ, **token},
                 stdin=subprocess.PIPE,
@@ -90,14 +89,15 @@ class Nodes:
         raise AssertionError("the cluster's process has ended; see nodes.log")
 
 
-def serve(count: int, cpus: int) -> None:
+def serve(count: int) -> None:
     """Keep a cluster until standard input ends."""
     import ray
     from ray.cluster_utils import Cluster
 
-    common = {"num_cpus": cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={**common, "resources": {"driver": 1}})
-    workers = [cluster.add_node(**common) for _ in range(count - 1)]
+    common = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
+    head = {"num_cpus": 0, "resources": {"driver": 1}, **common}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    workers = [cluster.add_node(num_cpus=1, **common) for _ in range(count - 1)]
     ray.init(address=cluster.address, log_to_driver=False)
     _tell({"address": cluster.address})
     for line in sys.stdin:
@@ -107,7 +107,7 @@ def serve(count: int, cpus: int) -> None:
                 cluster.remove_node(victim, allow_graceful=False)
                 _tell({"node": victim.node_id})
             case "add":
-                workers.append(cluster.add_node(**common))
+                workers.append(cluster.add_node(num_cpus=1, **common))
                 _tell({})
             case "state":
                 _tell(
@@ -129,4 +129,4 @@ def _tell(answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), int(sys.argv[2]))
+    serve(int(sys.argv[1]))
