@@ -204,6 +204,10 @@ class ValidationConfig(_Frozen):
     every: int = Field(default=200, ge=1, description="steps between validations")
     prompts: tuple[str, ...] = Field(default=(), description="templates with the slot <motion>")
     seeds: tuple[int, ...] = (0,)
+    publish: bool = Field(
+        default=False,
+        description="also publish a delta of each step, as <name>-step-<n> (curves of fig. 7)",
+    )
     phrase: str = Field(
         default="doing the <token>", description="what stands in the slot: V* as captions name it"
     )

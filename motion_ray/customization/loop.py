@@ -120,7 +120,7 @@ def _clip_maker(session: _Session) -> VideoGenerator:
     sampling = config.sampling
     if config.clips.fps is not None:
         sampling = sampling.model_copy(update={"fps": config.clips.fps})
-    return VideoGenerator(session.backbone, sampling, config.clips)
+    return VideoGenerator(session.backbone, sampling, config.clips, config.engine.precision)
 
 
 def _train(session: _Session) -> Iterator[TrainEvent]:
@@ -151,20 +151,22 @@ def _train(session: _Session) -> Iterator[TrainEvent]:
         resumed=checkpoint is not None,
     )
     if checkpoint is None:
-        yield from _validate_and_save(session, trainer)
+        yield from _validate_and_save(session, trainer, examples)
     while trainer.step < config.max_steps and not trainer.stopping.stopped:
         event = trainer.take_step(examples)
         run.log(event)
         yield event
         if trainer.step % config.validation.every == 0 or trainer.step == config.max_steps:
-            yield from _validate_and_save(session, trainer)
+            yield from _validate_and_save(session, trainer, examples)
         elif trainer.step % config.checkpoint_every == 0:
             yield _save(session, trainer)
     yield from _finish(session, trainer, examples)
 
 
-def _validate_and_save(session: _Session, trainer: Trainer) -> Iterator[TrainEvent]:
-    """Score, then save: a checkpoint never lacks the verdict on its own step."""
+def _validate_and_save(
+    session: _Session, trainer: Trainer, examples: Examples
+) -> Iterator[TrainEvent]:
+    """Score, publish if asked for, then save: a checkpoint never lacks either of its own step."""
     if session.validator is not None and session.config.validation.floor is not None:
         started = time.perf_counter()
         score = session.validator.score(session.run.validation(trainer.step))
@@ -173,7 +175,15 @@ def _validate_and_save(session: _Session, trainer: Trainer) -> Iterator[TrainEve
         event = Validated(trainer.step, score, floor, passed, time.perf_counter() - started)
         session.run.log(event)
         yield event
+    if session.config.validation.publish and trainer.step:
+        name = step_name(session.config.name or session.clips.folder.name, trainer.step)
+        session.store.publish(_build_delta(session, trainer, examples, name), name)
     yield _save(session, trainer)
+
+
+def step_name(name: str, step: int) -> str:
+    """What the delta of a step on the way is called in the store (``validation.publish``)."""
+    return f"{name}-step-{step}"
 
 
 def _save(session: _Session, trainer: Trainer) -> Checkpointed:

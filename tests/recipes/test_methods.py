@@ -91,7 +91,7 @@ def test_tune_a_video_trains_queries_and_attention_over_time(inflated):
         )
     }
     assert len(chosen) == 16 * 7
-    # Blocks of each width, down, middle and up together; two queries, and four matrices with a bias.
+    # Two queries, and four matrices with one bias, in every block.
     by_hand = sum(blocks * (6 * width**2 + width) for width, blocks in WIDTHS.items())
     assert sum(p.numel() for p in chosen.values()) == by_hand  # 74.4 M
 
