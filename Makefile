@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo doctor test test-fast test-all lint format lock clean
+.PHONY: help install demo doctor test test-fast test-all chaos lint format lock clean
 
 # The first of these that is a Python we support; override with `make install PYTHON=/path/to/python3.11`.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
@@ -52,6 +52,9 @@ test: install ## all tests but those that need a GPU, much memory or much time (
 
 test-fast: install ## the tests that take seconds
 	$(RUN) -m pytest -m "not gpu and not large and not chaos and not slow and not ray" $(ARGS)
+
+chaos: install ## sixty trials on three nodes while workers, drivers, nodes and the script are killed
+	$(RUN) -m pytest tests/ray/test_sweep.py -m chaos $(ARGS)
 
 test-all: install ## every test this machine can run (hours)
 	$(RUN) -m pytest $(ARGS)

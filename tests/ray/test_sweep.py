@@ -148,6 +148,38 @@ def test_killed_drivers_worker_and_script_are_survived_and_a_bad_trial_stops_nob
     nodes.free_after(FREE_SECONDS)
 
 
+@pytest.mark.chaos
+@pytest.mark.timeout(7200)
+def test_sixty_trials_survive_five_kills(
+    start_sweep: StartSweep, nodes: Nodes, tmp_path: Path
+) -> None:
+    out, keys = tmp_path / "out", {"seeds": list(range(30))}
+
+    def lose_and_replace_a_node() -> None:
+        nodes.lose()
+        nodes.add()
+
+    kills: list[Callable[[], None]] = [
+        lambda: kill_one("ray::RayTrainWorker"),
+        lambda: kill_one("ray::TrialDriver"),
+        lose_and_replace_a_node,
+        lambda: kill_one("ray::RayTrainWorker"),
+    ]
+    job, before = start_sweep(out, **keys), set[str]()
+    for number, kill in enumerate(kills, 1):
+        job.until(lambda target=10 * number: len(finished(out)) >= target, 2 * PATIENCE)
+        before |= finished(out)
+        kill()
+    job.until(lambda: len(finished(out)) >= 50, 2 * PATIENCE)
+    before |= finished(out)
+    os.killpg(job.process.pid, signal.SIGKILL)
+    job.process.wait()
+    again = start_sweep(out, **keys)
+    assert again.finish(2 * PATIENCE) == 0, again.printed
+    assert_nothing_lost_or_repeated(out, 60, before)
+    nodes.free_after(FREE_SECONDS)
+
+
 def kill_one(title: str) -> None:
     """kill -9 a process of the cluster by the title that Ray gives it.
 
