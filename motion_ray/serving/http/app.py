@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from motion_ray.serving.http import content, events, models, motions, videos
+from motion_ray.serving.http import content, events, models, motions, page, videos
 from motion_ray.serving.http.access import KeyGate
 from motion_ray.serving.http.accesslog import AccessLog
 from motion_ray.serving.http.config import ServerConfig
@@ -94,6 +94,7 @@ def create_app(config: ServerConfig, services: Services) -> FastAPI:
         motions.router,
         models.models,
         models.health,
+        page.router,
     ):
         app.include_router(router)
     return app
