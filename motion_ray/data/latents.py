@@ -8,10 +8,11 @@ frames, c latent channels, h/w latent cells, n tokens, d text width.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,12 +27,14 @@ from motion_ray.data.clips import content_hash
 from motion_ray.data.video import probe, read_clip
 from motion_ray.errors import DataError
 from motion_ray.files import write_bytes_atomic
-from motion_ray.types import CaptionedClip, Clip, LatentPosterior
+from motion_ray.locks import one_at_a_time
+from motion_ray.types import CaptionedClip, LatentPosterior
 
 log = logging.getLogger(__name__)
 
 FORMAT = "motion_ray.cache/1"  # raise it when reading, augmentation or encoding changes its result
 OnProgress = Callable[[int, int], None]
+_Key = tuple[str, AugmentationDraw]  # name of an entry, and what is done to the clip for it
 
 
 class LatentCache:
@@ -62,27 +65,42 @@ class LatentCache:
             clip_config: frames, rate and size.
             augmentation: ranges and number of variants; ``flip`` must be what the motion allows.
             seed: of the draws.
-            on_progress: told (variants done, variants in all).
+            on_progress: told (variants done, variants in all), after each clip.
 
         Raises:
             DataError: a clip cannot be used, or the cache cannot be written.
         """
         result, total = [], len(clips) * augmentation.variants
         for clip in clips:
-            variants = []
             draws = variant_draws(clip, clip_config, augmentation, seed)
-            frames: Clip | None = None  # decoded for the first variant that is missing
-            for key, draw in self._keys(backbone, clip, clip_config, draws):
-                tensors = self._entries.read(key, ("mean", "logvar"))
-                if tensors is None:
-                    frames = frames or read_clip(clip.path, clip_config, frame_fps=clip.frame_fps)
-                    tensors = _encode(backbone, frames.frames, draw, clip_config)
-                    self._entries.write(key, tensors)
-                variants.append(LatentPosterior(tensors["mean"], tensors["logvar"]))
-                if on_progress:
-                    on_progress(len(result) * augmentation.variants + len(variants), total)
+            keys = list(self._keys(backbone, clip, clip_config, draws))
+            tensors = self._found(keys, warn=True)
+            if None in tensors:
+                # Processes that start together with the same clips: one encodes, the others read.
+                with self._entries.alone(keys[0][0]):
+                    tensors = self._completed(backbone, clip, clip_config, keys)
+            variants = [LatentPosterior(each["mean"], each["logvar"]) for each in tensors if each]
             result.append(variants)
+            if on_progress:
+                on_progress(len(result) * augmentation.variants, total)
         return result
+
+    def _found(self, keys: Sequence[_Key], *, warn: bool) -> list[dict[str, Tensor] | None]:
+        return [self._entries.read(key, ("mean", "logvar"), warn=warn) for key, _ in keys]
+
+    def _completed(
+        self, backbone: Backbone, clip: CaptionedClip, config: ClipConfig, keys: Sequence[_Key]
+    ) -> list[dict[str, Tensor] | None]:
+        """All variants of a clip; those that are not there yet are encoded and written."""
+        tensors = self._found(keys, warn=False)
+        if None in tensors:  # else the process before has done it
+            frames = read_clip(clip.path, config, frame_fps=clip.frame_fps).frames
+            for index, (key, draw) in enumerate(keys):
+                if tensors[index] is None:
+                    encoded = _encode(backbone, frames, draw, config)
+                    self._entries.write(key, encoded)
+                    tensors[index] = encoded
+        return tensors
 
     @staticmethod
     def _keys(
@@ -90,7 +108,7 @@ class LatentCache:
         clip: CaptionedClip,
         clip_config: ClipConfig,
         draws: Sequence[AugmentationDraw],
-    ) -> Iterable[tuple[str, AugmentationDraw]]:
+    ) -> Iterable[_Key]:
         made_from = {
             "clip": content_hash(clip.path),
             # a folder of pictures has no rate of its own, so its hash does not hold it
@@ -172,8 +190,10 @@ class _Entries:
     def __init__(self, root: Path, kind: str) -> None:
         self._root, self._kind = root, kind
 
-    def read(self, key: str, names: Sequence[str]) -> dict[str, Tensor] | None:
-        """The entry's tensors, or null if there is none or it is damaged (logged)."""
+    def read(
+        self, key: str, names: Sequence[str], *, warn: bool = True
+    ) -> dict[str, Tensor] | None:
+        """The entry's tensors, or null if there is none or it is damaged (logged if ``warn``)."""
         path = self._path(key)
         try:
             data = path.read_bytes()
@@ -189,13 +209,26 @@ class _Entries:
             tensors, metadata = {}, {}
         if set(tensors) == set(names) and metadata == _stamp(key, tensors):
             return tensors
-        log.warning("%s: is damaged; computing it again", path)
+        if warn:
+            log.warning("%s: is damaged; computing it again", path)
         return None
 
     def write(self, key: str, tensors: Mapping[str, Tensor]) -> None:
         # Equal keys have equal content, so it does not matter which of several writers comes last.
         data = safetensors.torch.save(dict(tensors), _stamp(key, tensors))
         write_bytes_atomic(self._path(key), data, DataError)
+
+    @contextlib.contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """Keep other processes from making the same entry meanwhile."""
+        path = self._path(key)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(one_at_a_time(path))
+            except OSError as error:
+                rule = f"cannot be written: {(error.strerror or str(error)).lower()}"
+                raise DataError(str(path), rule, "check the cache folder") from error
+            yield
 
     def _path(self, key: str) -> Path:
         return self._root / f"{self._kind}-{key}.safetensors"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +74,7 @@ def equal(a: list[list[LatentPosterior]], b: list[list[LatentPosterior]]) -> boo
 
 
 def entries(root: Path) -> list[Path]:
-    return sorted(root.iterdir())
+    return sorted(path for path in root.iterdir() if not path.name.startswith("."))
 
 
 def test_posteriors_are_those_of_the_augmented_clips(backbone, clips, tmp_path):
@@ -100,7 +102,31 @@ def test_a_second_run_reads_instead_of_encoding(backbone, clips, tmp_path):
         backbone, clips, CLIPS, AUGMENTATION, 0, lambda done, total: told.append((done, total))
     )
     assert backbone.videos == 6 and equal(first, again)
-    assert told == [(i, 6) for i in range(1, 7)]
+    assert told == [(3, 6), (6, 6)]
+
+
+def test_several_that_start_together_encode_every_variant_once(backbone, clips, tmp_path):
+    counting = threading.Lock()
+    encode = backbone.encode_video
+
+    def slowly(frames: Tensor) -> LatentPosterior:
+        with counting:
+            posterior = encode(frames)
+        time.sleep(0.02)  # time for the others to come along
+        return posterior
+
+    backbone.encode_video = slowly
+    together = threading.Barrier(4)
+
+    def run() -> list[list[LatentPosterior]]:
+        together.wait()
+        cache = LatentCache(tmp_path / "c")
+        return cache.posteriors(backbone, clips, CLIPS, AUGMENTATION, 0)
+
+    with ThreadPoolExecutor(4) as pool:
+        results = [each.result() for each in [pool.submit(run) for _ in range(4)]]
+    assert backbone.videos == 6
+    assert all(equal(results[0], other) for other in results[1:])
 
 
 def test_entries_follow_content_and_not_names_captions_or_company(backbone, clips, tmp_path):
