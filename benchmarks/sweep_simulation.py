@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import fsspec
+from fsspec.implementations.memory import MemoryFileSystem
 
 from motion_ray.cluster.desk import Order, SweepDesk
 from motion_ray.cluster.outcome import Outcome
@@ -178,7 +178,9 @@ class Simulation:
 
     def forget(self) -> None:
         """Give the memory of the record back."""
-        fsspec.filesystem("memory").rm(self._uri.removeprefix("memory:/"), recursive=True)
+        prefix = self._uri.removeprefix("memory:/")
+        for path in [path for path in MemoryFileSystem.store if path.startswith(f"{prefix}/")]:
+            del MemoryFileSystem.store[path]
 
     # --- slots ------------------------------------------------------------------------------------
 

@@ -90,16 +90,17 @@ def tradeoff_chart(rows: Sequence[Standing]) -> str:
     """Share of the loss that was learned away against CLIP appearance, one line a trial, as SVG.
 
     A line begins at the first validation after step 0; its loss is the mean since the one before.
+    What fell below the floor or unlearned more than a tenth is left out, or nothing else would be
+    seen; the other charts have it.
     """
     lines = []
     for row, style in _styled(rows):
-        curve = row.entry.curve
-        untrained = estimate(list(curve.window(1).values())).mean if len(curve.scored) > 1 else 1.0
-        points = [
-            (100 * (1 - estimate(list(window.values())).mean / untrained), each.appearance)
-            for index, each in enumerate(curve.scored)
-            if index > 0 and (window := curve.window(index))
-        ]
+        points = []
+        for index, each in enumerate(row.entry.curve.scored):
+            loss = estimate(list(row.entry.curve.window(index).values())).mean
+            learned = 100 * (1 - loss / row.untrained)
+            if each.appearance >= each.floor and learned >= -10:
+                points.append((learned, each.appearance))
         lines.append(Line(row.entry.trial.label, style, points, dots=True))
     return line_chart(
         lines,

@@ -10,6 +10,7 @@ the untrained model has there.
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,14 +50,16 @@ class Standing:
     Attributes:
         entry: the trial.
         rank: 1 is the best of the motion; null for what has no delta.
-        remaining: loss on D^m at the delta's step (or the last known one) as a share of the
-            untrained model's; below 1 something was learned.
+        remaining: loss on D^m at the delta's step (or the last known one) as a share of
+            ``untrained``; below 1 something was learned.
+        untrained: loss on D^m of the hardly trained model, the same for all of a yardstick.
         appearance: CLIP appearance at that step; null if it was never validated.
     """
 
     entry: Entry
     rank: int | None
     remaining: Estimate
+    untrained: float
     appearance: float | None
 
 
@@ -86,8 +89,15 @@ def _ranked(entries: list[Entry], untrained: Mapping[str, float]) -> list[Standi
     for remaining, entry in placed:
         finished = entry.status.state is TrialState.FINISHED
         place += finished
-        appearance = _appearance(entry)
-        standings.append(Standing(entry, place if finished else None, remaining, appearance))
+        standings.append(
+            Standing(
+                entry=entry,
+                rank=place if finished else None,
+                remaining=remaining,
+                untrained=untrained[entry.curve.yardstick],
+                appearance=_appearance(entry),
+            )
+        )
     return standings
 
 
@@ -97,15 +107,17 @@ def _order(remaining: Estimate, entry: Entry) -> tuple[bool, float, str]:
 
 
 def _untrained(entries: Iterable[Entry]) -> dict[str, float]:
-    """Yardstick to the mean loss of the first steps over all trials: one number for each, so that
-    trials of one yardstick are ordered by their losses alone.
+    """Yardstick to the loss of the first steps: one number for each, so that trials of one
+    yardstick are ordered by their losses alone. It is the median over trials, because some diverge
+    from the start.
     """
-    losses: dict[str, list[float]] = defaultdict(list)
+    means: dict[str, list[float]] = defaultdict(list)
     for entry in entries:
         curve = entry.curve
         first = math.ceil(FIRST_SHARE * curve.max_steps)
-        losses[curve.yardstick] += [loss for step, loss in curve.losses.items() if step <= first]
-    return {yardstick: estimate(values).mean for yardstick, values in losses.items()}
+        losses = [loss for step, loss in curve.losses.items() if step <= first]
+        means[curve.yardstick] += [statistics.fmean(losses)] if losses else []
+    return {key: statistics.median(values or [math.nan]) for key, values in means.items()}
 
 
 def _remaining(entry: Entry, untrained: float) -> Estimate:

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from benchmarks.imagined_courses import ImaginedCourses
 from benchmarks.sweep_check import compare
@@ -45,12 +46,16 @@ ALONE = 100 * 1.0 + 3 * 10.0 + 5 * 2.0 + 7.0
 
 
 def test_without_failures_the_time_is_that_of_waves() -> None:
+    before = set(MemoryFileSystem.store)
     simulation = Simulation([work(n) for n in range(7)], PLAIN)
     account = simulation.run()
     assert account.ended == pytest.approx(20 + ALONE + 2 * (5 + ALONE))  # three, three, one
     assert account.useful == pytest.approx(7 * ALONE)
     assert account.starting == pytest.approx(3 * 20 + 4 * 5)
     assert (account.lost, account.failures, len(account.results)) == (0.0, 0, 7)
+    simulation.forget()
+    assert simulation.ledger.history(work(0).trial.identity)  # what was read is still known
+    assert set(MemoryFileSystem.store) == before
     share = 1 - simulation.idle_share()  # the desk counts from the first step on
     assert share == pytest.approx(account.useful / (3 * account.ended), abs=0.01)
 
