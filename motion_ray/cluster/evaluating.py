@@ -79,6 +79,10 @@ class EvaluationActor:
         except MotionRayError as error:
             return error
 
+    def process(self) -> int:
+        """Its process id."""
+        return os.getpid()
+
     def measured_with(self) -> dict[str, Any] | MotionRayError:
         """What rows depend on besides their questions."""
         return self._failure or self._evaluator.measured_with()
@@ -135,6 +139,10 @@ class RayEvaluators:
             raise MotionRayError(
                 "evaluation", f"no worker could start: {_first_line(error)}", "see Ray's logs"
             ) from error
+
+    def processes(self) -> list[int]:
+        """Process ids of the actors, to find them on their machines."""
+        return ray.get([place.actor.process.remote() for place in self._places])
 
     def work(self, tasks: Sequence[Task]) -> Iterator[list[Measurement]]:
         """Answer tasks, yielding each as it is done.
