@@ -62,10 +62,8 @@ def run_trials(
         view.summary(job.starts(), job.idle_share())
     finally:
         job.leave()
-    failure = job.failure()
-    if failure is not None and signals.received is None:
-        what = next(iter(str(failure).splitlines()), type(failure).__name__)
-        print(f"error: the sweep cannot go on: {what[:300]}", file=sys.stderr)
+    if job.failure is not None and signals.received is None:
+        print(f"error: the sweep cannot go on: {job.failure}", file=sys.stderr)
 
 
 def trial_resources(spec: SweepSpec, device: str) -> WorkerResources:

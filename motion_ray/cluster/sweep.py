@@ -64,6 +64,50 @@ class SweepPlan:
     policy: PolicySettings | None = None
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How far a sweep is, as a whole.
+
+    Attributes:
+        over: every trial is over, or nothing can run any more.
+        slots: how many have not ended.
+        failure: why nothing can run any more; null if it can, or if all trials are over.
+    """
+
+    over: bool
+    slots: int
+    failure: str | None
+
+
+class Conductor:
+    """Keeps the slots and Ray Tune running; an actor beside the desk.
+
+    Ray Train and Ray Tune block a thread each until they end, which a slot that waits for a lost
+    node does not. Ending those threads means ending their process, and that must not be the
+    script's.
+
+    Args:
+        plan: of the sweep.
+        desk: handle of the :class:`~motion_ray.cluster.desk.SweepDesk`.
+    """
+
+    def __init__(self, plan: SweepPlan, desk: Any) -> None:
+        folder, cache = plan.scratch / "slots", str(plan.cache)
+        self._slots = [
+            start_slot(Station(f"slot-{number:03d}", desk, plan.resources, cache), folder)
+            for number in range(min(plan.slots, len(plan.identities)))
+        ]
+        self._tuner = Background(lambda: _tune(plan, desk), "ray-tune")
+
+    def look(self) -> Standing:
+        """How far everything is."""
+        living = sum(not slot.over for slot in self._slots)
+        failures = [each.failure for each in (self._tuner, *self._slots) if each.failure]
+        over = self._tuner.over or not living
+        hopeless = over and failures and (self._tuner.failure or not self._tuner.over)
+        return Standing(over, living, _first_line(failures[0]) if hopeless else None)
+
+
 class SweepJob:
     """A sweep running on the connected cluster, seen from the submitting script.
 
@@ -71,71 +115,73 @@ class SweepJob:
         plan: starts at once.
 
     Attributes:
-        blind: the desk does not answer any more, and nothing is written down any more.
+        blind: a process of the sweep does not answer any more, and nothing is written down.
     """
 
     def __init__(self, plan: SweepPlan) -> None:
         self.blind = False
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        desk = ray.remote(SweepDesk).options(num_cpus=0, scheduling_strategy=here)
+        place = {"num_cpus": 0, "scheduling_strategy": here}
+        desk = ray.remote(SweepDesk).options(**place)
         self._desk: Any = desk.remote(plan.ledger, str(plan.runs), plan.slots, plan.retries)
-        self._slots = [
-            start_slot(
-                Station(f"slot-{number:03d}", self._desk, plan.resources, str(plan.cache)),
-                plan.scratch / "slots",
-            )
-            for number in range(min(plan.slots, len(plan.identities)))
-        ]
-        self._tuner = Background(lambda: _tune(plan, self._desk), "ray-tune")
+        self._conductor: Any = ray.remote(Conductor).options(**place).remote(plan, self._desk)
+        self._standing = Standing(over=False, slots=plan.slots, failure=None)
 
     def wait(self, seconds: float) -> Sequence[News]:
-        """Wait this long, or until the sweep is over, and return what happened meanwhile."""
-        self._tuner.wait(seconds)
-        return self._ask("drain", default=[])
+        """Wait this long and return what happened meanwhile."""
+        time.sleep(seconds)
+        self._standing = self._ask(self._conductor, "look", default=self._standing)
+        return self._ask(self._desk, "drain", default=[])
 
     @property
     def over(self) -> bool:
-        """Whether every trial is over, or nothing can run any more."""
-        return self._tuner.over or self.blind or all(slot.over for slot in self._slots)
+        """Whether every trial was over, or nothing could run any more, at the last look."""
+        return self._standing.over or self.blind
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing could run any more, at the last look."""
+        return self._standing.failure
 
     def request_stop(self) -> None:
         """Ask every slot to end after the step it is in."""
-        self._ask("close", default=None)
+        self._ask(self._desk, "close", default=None)
 
     def busy(self) -> int:
         """Slots that hold a trial."""
-        return self._ask("busy", default=0)
+        return self._ask(self._desk, "busy", default=0)
 
     def idle_share(self) -> float:
         """Part of the slots' time so far that was not a trial's own work."""
-        return self._ask("idle_share", default=1.0)
+        return self._ask(self._desk, "idle_share", default=1.0)
 
     def starts(self) -> Sequence[Start]:
         """How every trial so far came to its first step."""
-        return self._ask("starts", default=[])
+        return self._ask(self._desk, "starts", default=[])
 
     def leave(self) -> None:
-        """Let the slots go; what does not go by itself goes with the connection."""
-        self._ask("close", default=None)
+        """Let the slots go, and end what does not go by itself."""
+        self.request_stop()
         deadline = time.monotonic() + LEAVE_SECONDS
-        for slot in self._slots:
-            slot.wait(max(0.0, deadline - time.monotonic()))
+        while self._standing.slots and not self.blind and time.monotonic() < deadline:
+            time.sleep(LEAVE_SECONDS / 20)
+            self._standing = self._ask(self._conductor, "look", default=self._standing)
+        ray.kill(self._conductor)
 
-    def failure(self) -> Exception | None:
-        """Why nothing can run any more; null if it can, or if all trials are over."""
-        if self._tuner.over:
-            return self._tuner.failure
-        return next((slot.failure for slot in self._slots if slot.over and slot.failure), None)
-
-    def _ask(self, method: str, default: Any) -> Any:
+    def _ask(self, actor: Any, method: str, default: Any) -> Any:
         if self.blind:
             return default
         try:
-            return ray.get(getattr(self._desk, method).remote())
+            return ray.get(getattr(actor, method).remote())
         except ray.exceptions.RayError as error:
             self.blind = True
-            logger.warning("the sweep's desk is gone: %s", next(iter(str(error).splitlines()), ""))
+            self._standing = Standing(True, 0, f"a process of the sweep: {_first_line(error)}")
             return default
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says first; the rest of Ray's are identifiers."""
+    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
 
 
 def driver_share(cluster: Mapping[str, float]) -> dict[str, float]:

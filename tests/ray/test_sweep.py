@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 FREE_SECONDS = 60.0
 PATIENCE = 1200.0  # seconds; an idle machine needs a tenth
-STEPS = 12
+STEPS = 6
 StartSweep = Callable[..., Job]
 
 
@@ -51,7 +51,7 @@ def start_sweep(
     """Submit a sweep of both motions to the nodes."""
     jobs: list[Job] = []
     recipe = tmp_path / "tiny.yaml"
-    values = long_run.replace({"max_steps": STEPS, "checkpoint_every": 3}).model_dump(mode="json")
+    values = long_run.replace({"max_steps": STEPS, "checkpoint_every": 2}).model_dump(mode="json")
     recipe.write_text(yaml.safe_dump(values))
 
     def start(out: Path, **keys: Any) -> Job:
