@@ -48,13 +48,7 @@ def add_low_rank(
     from peft import LoraConfig, inject_adapter_in_model  # takes a second that most runs can save
 
     wanted = list(groups)
-    selected = select_parameters(backbone, wanted)
-    modules = [
-        name.removesuffix(".weight")
-        for name in selected
-        if name.endswith(".weight")
-        and isinstance(backbone.denoiser.get_submodule(name.removesuffix(".weight")), LAYERS)
-    ]
+    modules = _layers(backbone, select_parameters(backbone, wanted))
     found = {backbone.group_of(f"{module}.weight") for module in modules}
     if empty := sorted(set(wanted) - found):
         raise ConfigError(
@@ -78,6 +72,31 @@ def add_low_rank(
             parameter.data = parameter.data.float()
             factors[name] = parameter
     return factors
+
+
+def count_factors(
+    backbone: Backbone, selected: Mapping[str, nn.Parameter], settings: LowRankConfig
+) -> tuple[int, int]:
+    """How many numbers and tensors :func:`add_low_rank` would train, without adding them.
+
+    Args:
+        backbone: the base.
+        selected: parameters of the named groups.
+        settings: the rank.
+    """
+    weights = [selected[f"{module}.weight"] for module in _layers(backbone, selected)]
+    sides = sum(weight.shape[0] + weight[0].numel() for weight in weights)
+    return settings.rank * sides, 2 * len(weights)
+
+
+def _layers(backbone: Backbone, selected: Mapping[str, nn.Parameter]) -> list[str]:
+    """Names of the modules whose weights are among these and can have factors."""
+    return [
+        name.removesuffix(".weight")
+        for name in selected
+        if name.endswith(".weight")
+        and isinstance(backbone.denoiser.get_submodule(name.removesuffix(".weight")), LAYERS)
+    ]
 
 
 def delta_factors(factors: Mapping[str, Tensor], settings: LowRankConfig) -> dict[str, Tensor]:

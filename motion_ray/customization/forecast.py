@@ -24,7 +24,8 @@ from torch.utils.flop_counter import flop_registry
 from motion_ray.backbones.recompute import recompute_activations
 from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
 from motion_ray.config import CustomizationConfig
-from motion_ray.customization.trainer import denoiser_parameters
+from motion_ray.customization.adapters import count_factors
+from motion_ray.customization.parameters import select_parameters
 from motion_ray.precision import compute_context
 
 MOMENTS = 2  # of AdamW, float32
@@ -91,6 +92,7 @@ def forecast(
     """Count one step of a config, and run it if this machine can afford to.
 
     The forward pass of a text encoder whose token trains is left out: it is small beside the rest.
+    Of a training of low rank, activations and gradients are those of whole values, which is more.
 
     Args:
         config: of the run.
@@ -138,7 +140,7 @@ def _count(
     context: AbstractContextManager[Any],
 ) -> Forecast:
     """Everything but seconds and device. Prepares the backbone for training."""
-    trainable = denoiser_parameters(backbone, config)
+    trainable = select_parameters(backbone, config.groups)
     if config.engine.activation_checkpointing:
         recompute_activations(backbone.denoiser)
     backbone.denoiser.train(config.engine.dropout)
@@ -148,6 +150,8 @@ def _count(
     weights = sum(p.nbytes for module in modules for p in module.parameters())
     numbers = sum(p.numel() for p in trainable.values())
     tensors = len(trainable)
+    if config.low_rank is not None:
+        numbers, tensors = count_factors(backbone, trainable, config.low_rank)
     if config.train_token:
         numbers, tensors = numbers + _text_width(backbone), tensors + 1
     moments = numbers * 4 * MOMENTS

@@ -82,7 +82,7 @@ class Trainer:
         self.step = 0
         self.stopping = StoppingState()
         self._backbone, self._config = backbone, config
-        self.trainable: dict[str, nn.Parameter] = denoiser_parameters(backbone, config)
+        self.trainable: dict[str, nn.Parameter] = _denoiser_parameters(backbone, config)
         trained_token: TrainedToken | None = None
         if config.train_token:
             trained_token = TrainedToken(backbone, token, config.token_start).to(backbone.device)
@@ -172,7 +172,7 @@ class Trainer:
         self.stopping = StoppingState(**state["stopping"])
 
 
-def denoiser_parameters(
+def _denoiser_parameters(
     backbone: UNet3DBackbone, config: CustomizationConfig
 ) -> dict[str, nn.Parameter]:
     """Whole values of the named groups, or factors of their changes; everything else is frozen."""

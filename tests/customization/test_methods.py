@@ -9,10 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from motion_ray.backbones.sketch import sketch_backbone
 from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
 from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.customization.delta import TOKEN_EMBEDDING
 from motion_ray.customization.engine import STATE
+from motion_ray.customization.forecast import forecast
 from motion_ray.customization.loop import customize
 from motion_ray.customization.run import RunFolder
 from motion_ray.errors import ConfigError, DeltaError
@@ -159,3 +161,17 @@ def test_deltas_of_steps_on_the_way_are_published(tiny_run, tmp_path):
     found = steps["slide-step-4"].tensors
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_the_forecast_knows_what_a_method_trains(method, tmp_path):
+    started = next(
+        event
+        for event in customize(method, tmp_path / "run", device="cpu")
+        if isinstance(event, RunStarted)
+    )
+    sketch, mode = sketch_backbone(method.model, torch.float32)
+    expected = forecast(method, 3, sketch, mode)
+    assert (expected.trainable_parameters, expected.trainable_tensors) == (
+        started.trainable_parameters,
+        started.trainable_tensors,
+    )

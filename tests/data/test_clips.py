@@ -179,7 +179,7 @@ def test_mistakes_in_motion_yaml(folder, text, where, rule):
 
 def test_unknown_keys_are_told_the_known_ones(folder):
     write_settings(folder, tokn="pll")
-    known = "name, token, template, description, flip, frame_fps, clips"
+    known = "name, token, template, description, flip, frame_fps, pictures, clips"
     assert problem(folder).fix == f"known here: {known}"
     write_settings(folder, clips=[{"file": "a.webm", "text": "x"}])
     assert problem(folder).fix == "known here: file, caption"
