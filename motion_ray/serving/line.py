@@ -51,19 +51,24 @@ class Line:
                 self._changed.clear()
                 report = await asyncio.to_thread(self._station.report)
                 self._polls.add(asyncio.create_task(self._poll(report)))
-                await self._some_end()
+                await self._until_due()
         finally:
             for poll in self._polls:
                 poll.cancel()
             await asyncio.gather(*self._polls, return_exceptions=True)
 
-    async def _some_end(self) -> None:
-        """Until an answer was followed or something changed, and there is room for a report."""
+    async def _until_due(self) -> None:
+        """Until something changed, or nothing is under way any more.
+
+        A report that is answered because a later one came is no reason to send another one: the two
+        would chase each other.
+        """
         change = asyncio.create_task(self._changed.wait())
         try:
-            waited = {*self._polls, change} if len(self._polls) < MOST_POLLS else self._polls
-            done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            self._polls -= done
+            while self._polls and not (change.done() and len(self._polls) < MOST_POLLS):
+                waited = self._polls if change.done() else {*self._polls, change}
+                done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                self._polls -= done
         finally:
             change.cancel()
             await asyncio.gather(change, return_exceptions=True)

@@ -124,6 +124,27 @@ def test_what_an_earlier_router_accepted_is_handed_out(tmp_path: Path) -> None:
     serve(tmp_path, story)
 
 
+def test_an_idle_replica_reports_once_a_poll(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        reports = 0
+
+        async def counted(report: Report) -> Orders:
+            nonlocal reports
+            reports += 1
+            return await server.router.exchange(report)
+
+        async with server.replica("a", counted):
+            job = accept(server.jobs, steps=1)
+            await server.router.dispatch(job)
+            await server.ended(job)
+            await asyncio.sleep(0.3)
+            before = reports
+            await asyncio.sleep(5 * PACE.poll_s)
+            assert reports - before <= 6
+
+    serve(tmp_path, story)
+
+
 def test_an_order_reaches_a_replica_at_once(tmp_path: Path) -> None:
     async def story(server: Server) -> None:
         async with server.replica("a"):
