@@ -36,11 +36,14 @@ def list_trials(
         defaults: dotted settings below those of the sweep, e.g. ``{"engine.name": "deepspeed"}``.
 
     Raises:
-        ConfigError: an unknown setting or a wrong value, two folders with one name, or two choices
-            that give the same trial.
+        ConfigError: an unknown setting or a wrong value, two folders with one name, two choices
+            that give the same trial, or a searcher.
         DataError: a motion or regularization folder cannot be used.
         BaseModelError: the base model cannot be used.
     """
+    if spec.searcher != "listed":
+        rule = f"{spec.searcher} picks trials as results come in, so they cannot be listed"
+        raise ConfigError("searcher", rule, "for example searcher: listed")
     maker = TrialMaker(spec, resolve=resolve, defaults=defaults)
     trials = tuple(maker.listed())
     seen: dict[str, Trial] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,10 @@ def test_draws_follow_their_distribution() -> None:
     assert all(900 < whole.count(value) < 1100 for value in (1, 2, 3))
     chosen = [draw(ChoiceValue(values=("x", "y")), 0, "a", i) for i in range(2000)]
     assert 900 < chosen.count("x") < 1100
+
+
+def test_the_example_of_the_documentation_is_valid() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    [example] = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    spec = parse_spec(yaml.safe_load(example))
+    assert spec.random is not None and spec.policy is not None

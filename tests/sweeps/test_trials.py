@@ -125,6 +125,8 @@ def test_a_searchers_trials_are_made_one_by_one(folder: Path) -> None:
     assert (trial.motion, dict(trial.settings)) == ("glide", {"optimizer.lr": 3e-4, "seed": 1})
     with pytest.raises(ValueError, match="optuna picks the trials"):
         list(maker.listed())
+    with pytest.raises(ConfigError, match="searcher: optuna picks trials as results come in"):
+        list_trials(spec)
 
 
 @pytest.mark.parametrize(
