@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; returns the exit code: 0, or 2 if it cannot be done."""
     args = arguments().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # It tells every odd byte of a form, which is for whoever sends it to decide.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     try:
         config = ServerConfig(
             host=args.host,

@@ -28,7 +28,7 @@ PERMISSION = "permission_error"
 
 #: What the framework refuses by itself, before any code of ours runs.
 _BY_STATUS: Mapping[int, tuple[str, str]] = {
-    400: ("malformed_request", "the request cannot be read; send JSON, e.g. {...}"),
+    400: ("malformed_request", "the request cannot be read: no JSON, or no whole form"),
     404: ("not_found", "there is nothing at this address"),
     405: ("method_not_allowed", "this address does not take that method"),
 }

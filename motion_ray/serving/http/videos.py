@@ -59,7 +59,15 @@ def checked_id(video: str) -> str:
     return video
 
 
-def _video_id(video: Annotated[str, Path(description="from the answer to POST /v1/videos")]) -> str:
+def _video_id(
+    video: Annotated[
+        str,
+        Path(
+            description="from the answer to POST /v1/videos",
+            json_schema_extra={"pattern": f"^{_ID.pattern}$"},  # told, and answered with 404
+        ),
+    ],
+) -> str:
     return checked_id(video)
 
 

@@ -66,7 +66,8 @@ async def raw(
     Returns:
         Status, headers and body of the answer.
     """
-    sent = {"host": "127.0.0.1", "content-type": "application/json"} | dict(headers or {})
+    sent = {"host": "127.0.0.1", "content-type": "application/json"}
+    sent |= {name.lower(): value for name, value in (headers or {}).items()}
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -79,7 +80,7 @@ async def raw(
         "scheme": "http",
         "server": ("127.0.0.1", 8000),
         "client": ("127.0.0.1", 1),
-        "headers": [(name.lower().encode(), value.encode()) for name, value in sent.items()],
+        "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
     }
     messages = _messages(body)
 
