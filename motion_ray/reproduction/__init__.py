@@ -1,0 +1,1 @@
+"""The paper's tables again: what to train, what the paper says, what we find, in words."""

@@ -1,0 +1,214 @@
+"""Statements of the paper that can turn out wrong, and what the measured rows say about them.
+
+A statement is a contrast (a weighted sum of methods' scores is above zero, on the same prompts and
+seeds) or a bound (a rate is below a limit). All p values of a report are corrected together (Holm),
+because the more statements are tested, the more come out by chance.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from motion_ray.evaluation.bootstrap import (
+    Difference,
+    Estimate,
+    Observation,
+    estimate_rate,
+    paired_difference,
+)
+from motion_ray.evaluation.multiple import holm
+
+LEVEL = 0.05
+Observed = Mapping[Hashable, Observation]
+"""Values of one score of one method, by what makes two videos a pair."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The weighted sum of a score over methods is above zero.
+
+    Attributes:
+        text: what is claimed, for people.
+        metric: name of the score.
+        weights: method to weight; ``{"ours": 1, "dreambooth": -2}`` is "at least twice".
+        matched: compare where all methods keep the same CLIP appearance, not where each ended.
+    """
+
+    text: str
+    metric: str
+    weights: Mapping[str, float]
+    matched: bool = False
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Whose videos it needs."""
+        return tuple(self.weights)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A rate of one method is below a limit.
+
+    Attributes:
+        text: what is claimed, for people.
+        metric: name of a score that is a rate.
+        method: whose.
+        limit: between 0 and 1.
+    """
+
+    text: str
+    metric: str
+    method: str
+    limit: float
+    matched: bool = False
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Whose videos it needs."""
+        return (self.method,)
+
+
+Claim = Contrast | Bound
+
+
+class Word(enum.StrEnum):
+    """A verdict in a word."""
+
+    REPRODUCED = "reproduced"
+    NOT = "not reproduced"
+    INCONCLUSIVE = "inconclusive"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found about a claim.
+
+    Attributes:
+        claim: the statement.
+        word: in a word.
+        because: in a sentence.
+        estimate: of the contrast or the rate; None if it was not run.
+        p: corrected; None for bounds, which are judged by their interval.
+    """
+
+    claim: Claim
+    word: Word
+    because: str
+    estimate: Estimate | None = None
+    p: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "claim": self.claim.text,
+            "verdict": str(self.word),
+            "because": self.because,
+            "estimate": None if self.estimate is None else self.estimate.to_dict(),
+            "corrected_p": self.p,
+        }
+
+
+def judge(
+    claims: Sequence[Claim], observed: Mapping[tuple[str, str, bool], Observed | str]
+) -> list[Verdict]:
+    """A verdict for every claim.
+
+    Args:
+        claims: all of a report, since they are corrected together.
+        observed: (method, metric, matched) to its values, or to the reason why there are none.
+    """
+    reasons = {n: _missing(claim, observed) for n, claim in enumerate(claims)}
+    contrasts = {
+        n: _contrast(claim, observed)
+        for n, claim in enumerate(claims)
+        if isinstance(claim, Contrast) and not reasons[n]
+    }
+    corrected = holm({n: difference.p for n, difference in contrasts.items()})
+    found = []
+    for n, claim in enumerate(claims):
+        if reasons[n]:
+            found.append(Verdict(claim, Word.NOT_RUN, reasons[n]))
+        elif isinstance(claim, Contrast):
+            found.append(_of_contrast(claim, contrasts[n], corrected[n]))
+        else:
+            found.append(_of_bound(claim, observed))
+    return found
+
+
+def _missing(claim: Claim, observed: Mapping[tuple[str, str, bool], Observed | str]) -> str:
+    for method in claim.methods:
+        values = observed.get((method, claim.metric, claim.matched), "it was not trained")
+        if isinstance(values, str):
+            return f"{method}: {values}"
+        if not values:
+            return f"{method}: there are no videos"
+    if isinstance(claim, Contrast) and not _common(claim, observed):
+        return "the methods have no prompts and seeds in common"
+    return ""
+
+
+def _values(
+    claim: Claim, method: str, observed: Mapping[tuple[str, str, bool], Observed | str]
+) -> Observed:
+    values = observed[method, claim.metric, claim.matched]
+    assert not isinstance(values, str)  # _missing was asked before
+    return values
+
+
+def _common(
+    claim: Contrast, observed: Mapping[tuple[str, str, bool], Observed | str]
+) -> list[Hashable]:
+    """Videos that every method of a claim has."""
+    first, *others = (_values(claim, method, observed) for method in claim.methods)
+    return [key for key in first if all(key in other for other in others)]
+
+
+def _contrast(
+    claim: Contrast, observed: Mapping[tuple[str, str, bool], Observed | str]
+) -> Difference:
+    def summed(sign: float) -> dict[Hashable, Observation]:
+        found = {}
+        for key in _common(claim, observed):
+            terms = [
+                (weight * sign, _values(claim, method, observed)[key])
+                for method, weight in claim.weights.items()
+            ]
+            total = sum(weight * each.value for weight, each in terms if weight > 0)
+            found[key] = Observation(total, terms[0][1].cluster, terms[0][1].stratum)
+        return found
+
+    return paired_difference(summed(1.0), summed(-1.0))
+
+
+def _of_contrast(claim: Contrast, difference: Difference, p: float) -> Verdict:
+    estimate = difference.estimate
+    said = f"{_sum(claim)} is {estimate}, p = {p:.3g} after correction"
+    if p >= LEVEL:
+        return Verdict(claim, Word.INCONCLUSIVE, f"{said}: it may be chance", estimate, p)
+    if estimate.value > 0:
+        return Verdict(claim, Word.REPRODUCED, said, estimate, p)
+    return Verdict(claim, Word.NOT, f"{said}: the opposite holds", estimate, p)
+
+
+def _of_bound(claim: Bound, observed: Mapping[tuple[str, str, bool], Observed | str]) -> Verdict:
+    estimate = estimate_rate(list(_values(claim, claim.method, observed).values()))
+    said = f"{claim.metric} of {claim.method} is {estimate}"
+    if estimate.high < claim.limit:
+        return Verdict(claim, Word.REPRODUCED, said, estimate)
+    if estimate.low > claim.limit:
+        return Verdict(claim, Word.NOT, said, estimate)
+    return Verdict(claim, Word.INCONCLUSIVE, f"{said}: the limit lies inside", estimate)
+
+
+def _sum(claim: Contrast) -> str:
+    """For people: ``"motion accuracy of ours - 2 x dreambooth"``."""
+    text = ""
+    for method, weight in claim.weights.items():
+        sign = "-" if weight < 0 else "+"
+        factor = "" if abs(weight) == 1 else f"{abs(weight):g} x "
+        text += f" {sign} {factor}{method}"
+    return f"{claim.metric} of {text.removeprefix(' + ')}"

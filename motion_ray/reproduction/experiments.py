@@ -1,0 +1,216 @@
+"""The paper's tables and figures as data: whose rows, which numbers, what is claimed about them.
+
+Numbers of table 2 and figure 7 are pictures in the text that this project was made from; of them
+the statements survive, and those are what is tested. Numbers of table 1 are the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from motion_ray.recipes.ablations import CLIPS, OURS, RANKS, RATES, TABLE_2, Variant
+from motion_ray.reproduction.claims import Bound, Claim, Contrast
+
+ACCURACY, APPEARANCE, ALIGNMENT = "motion accuracy", "CLIP appearance", "text alignment"
+COPYING = "copying, any frame"
+BASE = "base in words"
+"""Row of the untouched base, asked in natural words (supplement D)."""
+FIRST, LAST = "ours, first look", "ours, last look"
+"""Rows of our method at the first and the last step that a curve looks at."""
+NEAR_ZERO = 0.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        method: ``"ours"``, or what follows the scale in a recipe's name.
+        title: in the table.
+        paper: the paper's numbers by score.
+        headline: trained with every headline seed, so that the noise of training shows.
+    """
+
+    method: str
+    title: str
+    paper: Mapping[str, float] = field(default_factory=dict)
+    headline: bool = False
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One table or figure.
+
+    Attributes:
+        name: on the command line.
+        title: in the report.
+        rows: methods that are trained for it.
+        claims: statements about them.
+        curves: whether steps on the way are looked at too.
+        control: whether the untouched base is asked in words.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    claims: tuple[Claim, ...] = ()
+    curves: bool = False
+    control: bool = False
+
+
+def _rows(variants: tuple[Variant, ...]) -> tuple[Row, ...]:
+    return tuple(Row(v.name, v.title, headline=v is OURS) for v in variants)
+
+
+_OURS = Row("ours", "ours", {ACCURACY: 0.706, ALIGNMENT: 0.2818}, headline=True)
+_TABLE_1 = (
+    Row("textual-inversion", "Textual Inversion", {ACCURACY: 0.003, ALIGNMENT: 0.2733}),
+    Row("custom-diffusion", "Custom Diffusion", {ACCURACY: 0.105, ALIGNMENT: 0.2788}),
+    Row("dreambooth", "DreamBooth", {ACCURACY: 0.284, ALIGNMENT: 0.2796}, headline=True),
+    _OURS,
+)
+
+
+def _twice(second: str, title: str, *, matched: bool = False) -> Contrast:
+    where = ", at matched appearance" if matched else ""
+    return Contrast(
+        f"ours has at least twice the motion accuracy of {title}{where} (section 4.1)",
+        ACCURACY,
+        {"ours": 1.0, second: -2.0},
+        matched=matched,
+    )
+
+
+_CLAIMS_1 = (
+    *(_twice(row.method, row.title) for row in _TABLE_1[:-1]),
+    *(_twice(row.method, row.title, matched=True) for row in _TABLE_1[:-1]),
+    Bound(
+        f"Textual Inversion does not learn the motion: accuracy below {NEAR_ZERO:.0%} (table 1)",
+        ACCURACY,
+        "textual-inversion",
+        NEAR_ZERO,
+    ),
+    Contrast(
+        "ours follows the prompts better than Custom Diffusion: text alignment (table 1)",
+        ALIGNMENT,
+        {"ours": 1.0, "custom-diffusion": -1.0},
+    ),
+)
+_CLAIMS_2: dict[str, tuple[Claim, ...]] = {
+    "table2a": (
+        Contrast(
+            "temporal layers with K/V have a higher accuracy than temporal layers alone (table 2a)",
+            ACCURACY,
+            {"ours": 1.0, "spatial-none": -1.0},
+        ),
+        Contrast(
+            "K/V alone copy half as much as all spatial layers (section 4.2)",
+            COPYING,
+            {"spatial-all": 1.0, "ours": -2.0},
+        ),
+    ),
+    "table2b": (
+        Contrast(
+            "spatial layers alone are not enough: temporal ones raise accuracy (table 2b)",
+            ACCURACY,
+            {"ours": 1.0, "temporal-none": -1.0},
+        ),
+    ),
+    "table2c": (
+        Contrast(
+            "training the token as well raises accuracy (table 2c)",
+            ACCURACY,
+            {"token-trained": 1.0, "ours": -1.0},
+        ),
+        Contrast(
+            "training the token as well raises copying (table 2c: nearly threefold)",
+            COPYING,
+            {"token-trained": 1.0, "ours": -1.0},
+        ),
+    ),
+    "table2d": (
+        Contrast(
+            "coarse-noise sampling raises accuracy over uniform (table 2d)",
+            ACCURACY,
+            {"ours": 1.0, "uniform": -1.0},
+        ),
+        Contrast(
+            "coarse-noise sampling lowers copying (table 2d)",
+            COPYING,
+            {"uniform": 1.0, "ours": -1.0},
+        ),
+    ),
+    "table2e": (
+        Contrast(
+            "real regularization raises accuracy over none (table 2e)",
+            ACCURACY,
+            {"ours": 1.0, "regularization-none": -1.0},
+        ),
+        Contrast(
+            "real regularization raises accuracy over synthetic (table 2e)",
+            ACCURACY,
+            {"ours": 1.0, "regularization-synthetic": -1.0},
+        ),
+    ),
+}
+_TITLES_2 = {
+    "table2a": "Table 2a: which spatial layers",
+    "table2b": "Table 2b: temporal layers",
+    "table2c": "Table 2c: the token's embedding",
+    "table2d": "Table 2d: timesteps",
+    "table2e": "Table 2e: regularization",
+}
+_CLAIMS_7 = (
+    Contrast("accuracy rises with training (figure 7)", ACCURACY, {LAST: 1.0, FIRST: -1.0}),
+    Contrast(
+        "CLIP appearance falls with training (figure 7)", APPEARANCE, {FIRST: 1.0, LAST: -1.0}
+    ),
+    Contrast("copying rises with training (figure 7)", COPYING, {LAST: 1.0, FIRST: -1.0}),
+)
+
+EXPERIMENTS: dict[str, Experiment] = {
+    each.name: each
+    for each in (
+        Experiment(
+            "table1", "Table 1: image customization methods", _TABLE_1, _CLAIMS_1, curves=True
+        ),
+        *(
+            Experiment(name, _TITLES_2[name], _rows(variants), _CLAIMS_2[name])
+            for name, variants in TABLE_2.items()
+        ),
+        Experiment("fig7", "Figure 7: the course of training", (_OURS,), _CLAIMS_7, curves=True),
+        Experiment(
+            "appendix-d",
+            "Supplement D: the base model asked in words",
+            (),
+            (
+                Bound(
+                    f"the base does not know the motions: accuracy below {NEAR_ZERO:.0%}",
+                    ACCURACY,
+                    BASE,
+                    NEAR_ZERO,
+                ),
+            ),
+            control=True,
+        ),
+        Experiment(
+            "fig5",
+            "Figure 5: Tune-A-Video with several clips",
+            (Row("tune-a-video", "Tune-A-Video"), _OURS),
+            (
+                Contrast(
+                    "ours has a higher accuracy than Tune-A-Video (figure 5)",
+                    ACCURACY,
+                    {"ours": 1.0, "tune-a-video": -1.0},
+                ),
+            ),
+        ),
+        Experiment("clips", "Beyond the paper: how many clips", _rows((*CLIPS[:-1], OURS))),
+        Experiment("ranks", "Beyond the paper: low rank", _rows((*RANKS, OURS))),
+        Experiment("rates", "Beyond the paper: the learning rate", _rows((OURS, *RATES))),
+    )
+}
+
+#: What ``all`` stands for: the paper's own.
+PAPERS_OWN = tuple(n for n in EXPERIMENTS if n not in ("clips", "ranks", "rates"))

@@ -1,0 +1,169 @@
+"""From looks to what tables and claims are made of; computed from rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from motion_ray.evaluation.bootstrap import Estimate, Observation
+from motion_ray.evaluation.measurement import Measurement, Part
+from motion_ray.evaluation.scoreboard import MEANS, RATES, Group, Value, copying, group_rows
+from motion_ray.reproduction.claims import Claim, Observed, Verdict, judge
+from motion_ray.reproduction.experiments import BASE, FIRST, LAST, Experiment
+from motion_ray.reproduction.looking import Look
+from motion_ray.reproduction.training import Failed
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A method at one step, over its cells.
+
+    Attributes:
+        step: of the deltas.
+        scores: by name.
+    """
+
+    step: int
+    scores: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that was seen.
+
+    Attributes:
+        looks: of all cells, those on the way included.
+        controls: rows of the base in words and of real clips.
+        failed: cells that cannot be trained.
+        threshold: cosine that makes a copy; None: copying was not run.
+    """
+
+    looks: Sequence[Look] = ()
+    controls: Sequence[Measurement] = ()
+    failed: Sequence[Failed] = ()
+    threshold: float | None = None
+    _groups: dict[str, Group | None] = field(default_factory=dict, compare=False)
+
+    def group(self, method: str) -> Group | None:
+        """Scores of a row of a table over all its cells; None without videos."""
+        if method not in self._groups:
+            self._groups[method] = self._score(self.rows(method))
+        return self._groups[method]
+
+    def rows(self, method: str, *, matched: bool = False) -> list[Measurement]:
+        """Videos of a row.
+
+        Args:
+            method: of a recipe, or :data:`BASE`, :data:`FIRST` or :data:`LAST`.
+            matched: of each cell the look whose appearance is nearest to what all methods of that
+                motion and seed keep, instead of its last.
+        """
+        if method == BASE:
+            return [row for row in self.controls if row.question.part is Part.BASE]
+        if method in (FIRST, LAST):
+            return _joined(self._ends("ours", last=method == LAST))
+        mine = [look for look in self.looks if look.cell.method == method]
+        if matched:
+            return _joined(self._matched(mine))
+        return _joined(look for look in mine if look.final)
+
+    def curve(self, method: str) -> list[CurvePoint]:
+        """Scores by step, ascending. A cell that was stopped has no later points."""
+        mine = [look for look in self.looks if look.cell.method == method]
+        points = []
+        for step in sorted({look.step for look in mine}):
+            group = self._score(_joined(look for look in mine if look.step == step))
+            if group is not None:
+                points.append(CurvePoint(step, group.scores))
+        return points
+
+    def verdicts(self, experiments: Sequence[Experiment]) -> dict[str, list[Verdict]]:
+        """What was found about every claim, by experiment; p values are corrected over all."""
+        claims = [(e.name, claim) for e in experiments for claim in e.claims]
+        observed: dict[tuple[str, str, bool], Observed | str] = {}
+        for _, claim in claims:
+            for method in claim.methods:
+                key = (method, claim.metric, claim.matched)
+                observed.setdefault(key, self._observed(method, claim))
+        judged = judge([claim for _, claim in claims], observed)
+        found: dict[str, list[Verdict]] = {e.name: [] for e in experiments}
+        for (name, _), verdict in zip(claims, judged, strict=True):
+            found[name].append(verdict)
+        return found
+
+    def _observed(self, method: str, claim: Claim) -> Observed | str:
+        rows = self.rows(method, matched=claim.matched)
+        if not rows:
+            reasons = [each.reason for each in self.failed if each.cell.method == method]
+            return reasons[0] if reasons else "it was not trained"
+        group = self._score(rows)
+        if group is not None and claim.metric in group.refused:
+            return group.refused[claim.metric]
+        value = self._values().get(claim.metric)
+        if value is None:
+            return f"{claim.metric} was not run"
+        found: dict[Hashable, Observation] = {}
+        for row in rows:
+            number = value(row)
+            if number is not None:
+                asked = row.question
+                key = (asked.motion, asked.prompt, asked.seed, asked.training_seed)
+                cluster = (asked.motion, asked.prompt)
+                found[key] = Observation(number, cluster, asked.motion)
+        return found
+
+    def _values(self) -> dict[str, Value]:
+        copies = {} if self.threshold is None else copying(self.threshold)
+        return {**RATES, **MEANS, **copies}
+
+    def _score(self, rows: Sequence[Measurement]) -> Group | None:
+        if not rows:
+            return None
+        part = rows[0].question.part
+        real = [row for row in self.controls if row.question.part is Part.REAL]
+        groups = group_rows([*rows, *real], self.threshold)
+        # All motions together come last, where there are several.
+        return [group for group in groups if group.part is part][-1]
+
+    def _ends(self, method: str, *, last: bool) -> list[Look]:
+        cells: dict[object, list[Look]] = {}
+        for look in self.looks:
+            if look.cell.method == method:
+                cells.setdefault(look.cell, []).append(look)
+        choose = max if last else min
+        return [
+            choose(looks, key=lambda look: look.step) for looks in cells.values() if len(looks) > 1
+        ]
+
+    def _matched(self, mine: Sequence[Look]) -> list[Look]:
+        cells: dict[object, list[Look]] = {}
+        for look in mine:
+            cells.setdefault(look.cell, []).append(look)
+        found = []
+        for looks in cells.values():
+            kept = self._kept_by_all(looks[0])
+            found.append(min(looks, key=lambda look: abs(appearance(look) - kept)))
+        return found
+
+    def _kept_by_all(self, like: Look) -> float:
+        """The lowest appearance that every method of a motion and seed reaches: each one's curve
+        passes it, so there they can be compared.
+        """
+        lowest: dict[str, float] = {}
+        for look in self.looks:
+            if (look.cell.motion, look.cell.seed) == (like.cell.motion, like.cell.seed):
+                score = appearance(look)
+                lowest[look.cell.method] = min(score, lowest.get(look.cell.method, score))
+        return max(lowest.values())
+
+
+def appearance(look: Look) -> float:
+    """Mean CLIP appearance of a look; one without any videos keeps nothing."""
+    scored = [row.scores.appearance for row in look.rows if row.scores is not None]
+    known = [each for each in scored if each is not None]
+    return fmean(known) if known else 0.0
+
+
+def _joined(looks: Iterable[Look]) -> list[Measurement]:
+    return [row for look in looks for row in look.rows]

@@ -1,0 +1,57 @@
+"""The command line of a reproduction: names, scales, and what is refused before any work."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.reproduce import arguments, chosen, main, scale_of
+from motion_ray.reproduction.experiments import EXPERIMENTS
+
+
+def test_all_is_the_papers_own():
+    names = [experiment.name for experiment in chosen("all")]
+    assert names[:6] == ["table1", "table2a", "table2b", "table2c", "table2d", "table2e"]
+    assert {"fig7", "appendix-d"} <= set(names)
+    assert not {"clips", "ranks", "rates"} & set(names)
+    assert [e.name for e in chosen("table2c")] == ["table2c"]
+
+
+def test_a_scale_can_be_narrowed():
+    options = arguments().parse_args(
+        [
+            "table1",
+            "--motions",
+            "dabbing",
+            "--seeds",
+            "3",
+            "3",
+            "4",
+            "--prompts",
+            "5",
+            "--set",
+            "max_steps=9",
+        ]
+    )
+    scale = scale_of(options)
+    assert scale.sets == ("max_steps=9",)
+    assert scale.motions == ("dabbing",)
+    assert scale.seeds == scale.headline_seeds == (3, 4)
+    assert len(scale.asked()) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["table1", "--scale", "jester"], "needs --data, --base, --classifier, --clip-model"),
+        (["table1", "--prompts", "0"], "--prompts: is at least 1, got 0"),
+        (["table1", "--motions", "flying"], "there is no 'flying' in the puppet world"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once(words, message, tmp_path, capsys):
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_every_table_has_a_name_on_the_command_line():
+    for name in EXPERIMENTS:
+        assert arguments().parse_args([name]).what == name

@@ -1,0 +1,79 @@
+"""Invented looks: what tests of findings and pages share."""
+
+from __future__ import annotations
+
+from motion_ray.evaluation.copying import NearestFrame
+from motion_ray.evaluation.measurement import Measurement, Part, Question, Scores
+from motion_ray.reproduction.cells import Cell
+from motion_ray.reproduction.looking import Look
+
+PROMPTS = 30
+THRESHOLD = 0.5
+
+
+def row(
+    motion: str,
+    prompt: int,
+    *,
+    right: bool,
+    appearance: float = 0.8,
+    copied: bool = False,
+    seed: int = 0,
+    reference: str = "",
+    part: Part = Part.CUSTOMIZED,
+) -> Measurement:
+    """One video of a motion and prompt."""
+    question = Question(
+        *(part, motion, motion, prompt, 0, f"prompt {prompt}"),
+        reference=reference,
+        delta=reference,
+        training_seed=seed if part is Part.CUSTOMIZED else None,
+        training="clips",
+    )
+    nearest = NearestFrame(0.9 if copied else 0.1, 0, 0, 0)
+    scores = Scores(
+        said=motion if right else "waving",
+        probabilities=(1.0,),
+        said_reversed="waving",
+        said_shuffled="waving",
+        embedding=(1.0,),
+        consistency=0.9,
+        appearance=appearance,
+        alignment=0.5 if right else 0.4,
+        copy_any=nearest,
+        copy_first=nearest,
+    )
+    return Measurement(question, scores)
+
+
+def look(
+    cell: Cell,
+    step: int,
+    rights: int,
+    *,
+    appearance: float = 0.8,
+    copies: int = 0,
+    final: bool = True,
+    prompts: int = PROMPTS,
+) -> Look:
+    """A delta of a cell: its first ``rights`` prompts are right, its first ``copies`` copied."""
+    rows = tuple(
+        row(
+            cell.motion,
+            prompt,
+            right=prompt < rights,
+            appearance=appearance,
+            copied=prompt < copies,
+            seed=cell.seed,
+            reference=f"{cell.name}@{step}",
+        )
+        for prompt in range(prompts)
+    )
+    return Look(cell, step, final, rows)
+
+
+def controls(motion: str, *, known: int = 0, copies: int = 0) -> list[Measurement]:
+    """The base in words, right in its first ``known`` prompts, and real clips."""
+    base = [row(motion, n, right=n < known, part=Part.BASE) for n in range(PROMPTS)]
+    real = [row(motion, n, right=True, copied=n < copies, part=Part.REAL) for n in range(PROMPTS)]
+    return base + real

@@ -1,0 +1,77 @@
+"""Verdicts: what holds, what does not, what may be chance, and what was not run."""
+
+from __future__ import annotations
+
+import pytest
+
+from motion_ray.evaluation.bootstrap import Observation
+from motion_ray.reproduction.claims import Bound, Contrast, Word, judge
+
+BETTER = Contrast("ours is better", "accuracy", {"ours": 1.0, "other": -1.0})
+TWICE = Contrast("ours is twice as good", "accuracy", {"ours": 1.0, "other": -2.0})
+RARE = Bound("other is rare", "accuracy", "other", 0.05)
+
+
+def rates(ours: list[float], other: list[float], metric: str = "accuracy"):
+    """Values of two methods on the same prompts."""
+    return {
+        (method, metric, False): {n: Observation(v, n, "motion") for n, v in enumerate(values)}
+        for method, values in (("ours", ours), ("other", other))
+    }
+
+
+def share(right: int, of: int) -> list[float]:
+    return [1.0] * right + [0.0] * (of - right)
+
+
+@pytest.mark.parametrize(
+    ("claim", "ours", "other", "word"),
+    [
+        (BETTER, share(80, 100), share(40, 100), Word.REPRODUCED),
+        (BETTER, share(40, 100), share(80, 100), Word.NOT),
+        (BETTER, share(41, 100), share(40, 100), Word.INCONCLUSIVE),
+        (BETTER, share(3, 4), share(0, 4), Word.INCONCLUSIVE),  # four prompts prove nothing
+        (TWICE, share(90, 100), share(20, 100), Word.REPRODUCED),
+        (TWICE, share(60, 100), share(50, 100), Word.NOT),  # better, but not twice as good
+        (RARE, share(50, 100), share(0, 100), Word.REPRODUCED),
+        (RARE, share(50, 100), share(30, 100), Word.NOT),
+        (RARE, share(5, 10), share(0, 10), Word.INCONCLUSIVE),  # 0 of 10 may be 20 %
+    ],
+)
+def test_verdicts(claim, ours, other, word):
+    [verdict] = judge([claim], rates(ours, other))
+    assert verdict.word is word, verdict.because
+
+
+def test_a_contrast_is_estimated_on_pairs():
+    """By hand: 1 - 2 x 1, 1 - 0, 0 - 0 and 1 - 0 have a mean of 1/4."""
+    [verdict] = judge([TWICE], rates([1, 1, 0, 1], [1, 0, 0, 0]))
+    assert verdict.estimate is not None
+    assert verdict.estimate.value == pytest.approx(0.25)
+    assert "accuracy of ours - 2 x other is 0.250" in verdict.because
+
+
+def test_many_claims_are_corrected_together():
+    one = judge([BETTER], rates(share(16, 20), share(9, 20)))
+    many = judge([BETTER, *[TWICE] * 9], rates(share(16, 20), share(9, 20)))
+    assert one[0].p is not None and many[0].p is not None
+    assert one[0].word is Word.REPRODUCED
+    assert many[0].p == pytest.approx(min(1.0, 10 * one[0].p), rel=0.01)
+    assert many[0].word is Word.INCONCLUSIVE
+
+
+def test_what_was_not_run_says_why():
+    values = rates(share(1, 2), share(1, 2))
+    other = Contrast("copies less", "copying", {"ours": -1.0, "other": 1.0})
+    [missing] = judge([other], values)
+    assert missing.word is Word.NOT_RUN and "was not trained" in missing.because
+    refused = {**rates(share(1, 2), share(1, 2), "copying"), ("other", "copying", False): "refused"}
+    [told] = judge([other], refused)
+    assert told.because == "other: refused" and told.estimate is None
+
+
+def test_methods_without_common_videos_are_not_compared():
+    values = rates(share(1, 2), [])
+    values["other", "accuracy", False] = {"elsewhere": Observation(1.0, 0, "motion")}
+    [verdict] = judge([BETTER], values)
+    assert verdict.word is Word.NOT_RUN and "in common" in verdict.because
