@@ -11,8 +11,9 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from motion_ray.config_data import AugmentationConfig, ClipConfig, Frozen, RegularizationConfig
 from motion_ray.diffusion.density import CoarseNoise, TimestepDensity, Uniform
 from motion_ray.errors import ConfigError
 from motion_ray.types import ParameterGroup
@@ -20,76 +21,7 @@ from motion_ray.types import ParameterGroup
 _INFLATED = "inflated:"  # as in backbones.inflated, which imports diffusers; a test compares them
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ClipConfig(_Frozen):
-    """How a file becomes a tensor ``[f, 3, h, w]``."""
-
-    frames: int = Field(default=16, ge=1, le=256, description="frames per clip, f")
-    fps: float | None = Field(
-        default=None, gt=0, description="frames per second to sample at; null keeps the file's"
-    )
-    height: int = Field(default=256, ge=8, le=2048, multiple_of=8, description="pixels")
-    width: int = Field(default=256, ge=8, le=2048, multiple_of=8, description="pixels")
-
-
-class AugmentationConfig(_Frozen):
-    """Spatial and colour augmentation, one draw for a whole clip (paper section 4, implementation
-    details).
-    """
-
-    variants: int = Field(
-        default=8, ge=1, le=256, description="augmented variants cached per clip, K"
-    )
-    area: tuple[float, float] = Field(
-        default=(0.7, 1.0), description="area share kept by the random resized crop"
-    )
-    aspect: tuple[float, float] = Field(
-        default=(0.9, 1.1), description="aspect ratio change of that crop"
-    )
-    flip: bool = Field(
-        default=False, description="mirror half of the variants, where motion.yaml says flip: true"
-    )
-    brightness: float = Field(default=0.1, ge=0, le=1, description="relative jitter")
-    contrast: float = Field(default=0.1, ge=0, le=1, description="relative jitter")
-    saturation: float = Field(default=0.1, ge=0, le=1, description="relative jitter")
-    hue: float = Field(
-        default=0.02, ge=0, le=0.5, description="jitter in turns of the colour wheel"
-    )
-
-    @model_validator(mode="after")
-    def _ranges(self) -> Self:
-        for name in ("area", "aspect"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high or (name == "area" and high > 1):
-                raise ValueError(
-                    f"{name} is a range low <= high above 0 (area at most 1), e.g. [0.7, 1.0]"
-                )
-        return self
-
-
-class RegularizationConfig(_Frozen):
-    """D^r of Eq. 3: clips of related but different motions that keep the model's knowledge."""
-
-    source: Literal["none", "synthetic", "real"] = "real"
-    folder: str | None = Field(
-        default=None, description="motion-folder of real clips; required for source real"
-    )
-    share: float = Field(
-        default=0.5, gt=0, lt=1, description="share of training examples drawn from D^r"
-    )
-    synthetic_clips: int = Field(
-        default=50, ge=1, description="clips sampled from the base model for synthetic"
-    )
-    synthetic_prompts: tuple[str, ...] = Field(
-        default=("a person doing other things", "a person in front of a computer"),
-        description="captions of the synthetic clips (paper section 4.1), used in turn",
-    )
-
-
-class UniformDensity(_Frozen):
+class UniformDensity(Frozen):
     """f(t) = 1/T."""
 
     kind: Literal["uniform"] = "uniform"
@@ -99,7 +31,7 @@ class UniformDensity(_Frozen):
         return Uniform()
 
 
-class CoarseNoiseDensity(_Frozen):
+class CoarseNoiseDensity(Frozen):
     """f_alpha(t) = (1 - alpha cos(pi t/T)) / T (paper section 3.2)."""
 
     kind: Literal["coarse_noise"] = "coarse_noise"
@@ -110,7 +42,7 @@ class CoarseNoiseDensity(_Frozen):
         return CoarseNoise(self.alpha)
 
 
-class LowRankConfig(_Frozen):
+class LowRankConfig(Frozen):
     """LoRA (Hu et al. 2021) instead of whole values: the change of a weight is of low rank.
 
     Weights of linear layers and convolutions in the named groups get factors; their biases and the
@@ -126,7 +58,7 @@ class LowRankConfig(_Frozen):
 DensityConfig = Annotated[UniformDensity | CoarseNoiseDensity, Field(discriminator="kind")]
 
 
-class OptimizerConfig(_Frozen):
+class OptimizerConfig(Frozen):
     """AdamW (paper section 4: lr 5e-6)."""
 
     lr: float = Field(default=5e-6, gt=0, le=1)
@@ -141,7 +73,7 @@ class OptimizerConfig(_Frozen):
     )
 
 
-class EngineConfig(_Frozen):
+class EngineConfig(Frozen):
     """Who runs backward and the optimizer. Arithmetic is the same in both (tested)."""
 
     name: Literal["torch", "deepspeed"] = "torch"
@@ -163,7 +95,7 @@ class EngineConfig(_Frozen):
     )
 
 
-class SamplingConfig(_Frozen):
+class SamplingConfig(Frozen):
     """How videos are generated."""
 
     scheduler: Literal["ddim", "dpmsolver++"] = "ddim"
@@ -175,7 +107,7 @@ class SamplingConfig(_Frozen):
     fps: float = Field(default=8.0, gt=0, description="playback rate of written videos")
 
 
-class AppearanceFloor(_Frozen):
+class AppearanceFloor(Frozen):
     """Stop when CLIP appearance falls below this (paper section 4.1 and supplement B: 0.265).
 
     A CLIP value means nothing without its model, so the two are one setting. ``relative`` is a
@@ -198,7 +130,7 @@ class AppearanceFloor(_Frozen):
         return self
 
 
-class ValidationConfig(_Frozen):
+class ValidationConfig(Frozen):
     """The fixed prompts and seeds that decide when to stop."""
 
     every: int = Field(default=200, ge=1, description="steps between validations")
@@ -222,7 +154,7 @@ class ValidationConfig(_Frozen):
         return self
 
 
-class CustomizationConfig(_Frozen):
+class CustomizationConfig(Frozen):
     """Everything that decides the result of a run.
 
     The identity of a run (:meth:`identity`) is the hash of this value; where it is written and on
