@@ -8,18 +8,22 @@ last checkpoint.
 from __future__ import annotations
 
 import json
-import queue
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
 from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.checkpoint import CheckpointFolder
+from motion_ray.customization.deferred import (
+    DeltaScorer,
+    Scorer,
+    discard_weights,
+    recorded_score,
+    submit,
+)
 from motion_ray.customization.delta import DeltaHeader, MotionDelta
 from motion_ray.customization.examples import (
     ClipLists,
@@ -27,7 +31,8 @@ from motion_ray.customization.examples import (
     generate_regularization,
     read_clip_lists,
 )
-from motion_ray.customization.models import FROM_DISK, ModelSource
+from motion_ray.customization.models import FROM_DISK, KeptModels, ModelSource
+from motion_ray.customization.relayed import relayed
 from motion_ray.customization.run import RunFolder
 from motion_ray.customization.showcase import make_report
 from motion_ray.customization.stopping import AppearanceValidator
@@ -44,8 +49,6 @@ from motion_ray.types import (
 )
 from motion_ray.versions import installed_versions
 
-T = TypeVar("T")
-
 
 def customize(
     config: CustomizationConfig,
@@ -55,6 +58,7 @@ def customize(
     cache: Path | None = None,
     device: str | None = None,
     models: ModelSource | None = None,
+    scorer: Scorer | None = None,
 ) -> Iterator[TrainEvent]:
     """Teach a base model a motion; yields events, and ends with :class:`RunFinished`.
 
@@ -66,6 +70,7 @@ def customize(
         cache: folder for encoded clips, may be shared by runs; null: ``out/cache``.
         device: null takes the GPU if there is one.
         models: where base and encoder come from, e.g. a process that keeps them; null: from disk.
+        scorer: scores validations beside the training; null: the training waits for each.
 
     Raises:
         MotionRayError: bad input, a folder of another run, a full disk, or a loss that is not
@@ -84,7 +89,7 @@ def customize(
         models = models or FROM_DISK
         backbone = models.base(config.model, device, config.engine.precision)
         places = (cache or run.cache, store or str(out / "store"))
-        yield from _train(_Session(config, run, clips, backbone, *places, models))
+        yield from _train(_Session(config, run, clips, backbone, *places, models, scorer))
 
 
 class _Session:
@@ -99,6 +104,7 @@ class _Session:
         cache: Path,
         store: str,
         models: ModelSource,
+        scorer: Scorer | None,
     ) -> None:
         self.config, self.run, self.clips, self.backbone = config, run, clips, backbone
         self.cache, self.store, self.models = cache, DeltaStore(store), models
@@ -106,8 +112,9 @@ class _Session:
         self.generator = VideoGenerator(
             backbone, config.sampling, config.clips, config.engine.precision
         )
+        self.scorer = scorer
         self.validator: AppearanceValidator | None = None
-        if config.validation.floor is not None:
+        if config.validation.floor is not None and scorer is None:
             encoder = models.encoder(config.validation.floor.clip_model)
             self.validator = AppearanceValidator(
                 config.validation, self.generator, encoder, clips.folder.token
@@ -127,12 +134,12 @@ def _train(session: _Session) -> Iterator[TrainEvent]:
     config, run = session.config, session.run
     yield Preparing("base model loaded", 1, 1)
     if config.regularization.source == "synthetic":
-        yield from _relayed(
+        yield from relayed(
             lambda tell: generate_regularization(
                 session.clips.regularization, _clip_maker(session), config.seed, tell
             )
         )
-    examples = yield from _relayed(
+    examples = yield from relayed(
         lambda tell: Examples(session.backbone, config, session.clips, session.cache, tell)
     )
     trainer = Trainer(session.backbone, config, session.clips.folder.token)
@@ -152,6 +159,8 @@ def _train(session: _Session) -> Iterator[TrainEvent]:
     )
     if checkpoint is None:
         yield from _validate_and_save(session, trainer, examples)
+    else:
+        yield from _await_again(session, trainer)
     while trainer.step < config.max_steps and not trainer.stopping.stopped:
         event = trainer.take_step(examples)
         run.log(event)
@@ -160,6 +169,8 @@ def _train(session: _Session) -> Iterator[TrainEvent]:
             yield from _validate_and_save(session, trainer, examples)
         elif trainer.step % config.checkpoint_every == 0:
             yield _save(session, trainer)
+        yield from _take_verdict(session, trainer, wait=False)
+    yield from _take_verdict(session, trainer, wait=True)
     yield from _finish(session, trainer, examples)
 
 
@@ -167,18 +178,65 @@ def _validate_and_save(
     session: _Session, trainer: Trainer, examples: Examples
 ) -> Iterator[TrainEvent]:
     """Score, publish if asked for, then save: a checkpoint never lacks either of its own step."""
-    if session.validator is not None and session.config.validation.floor is not None:
+    if session.scorer is not None and session.config.validation.floor is not None:
+        yield from _take_verdict(session, trainer, wait=True)  # never more than one ahead
+        if trainer.stopping.stopped:
+            return
+        delta = _build_delta(session, trainer, examples, session.clips.folder.name)
+        submit(session.scorer, session.config, delta, session.run.validation(trainer.step))
+        trainer.stopping.pending = trainer.step
+    elif session.validator is not None:
         started = time.perf_counter()
         score = session.validator.score(session.run.validation(trainer.step))
-        passed = trainer.stopping.observe(trainer.step, score, session.config.validation.floor)
-        floor = trainer.stopping.floor(session.config.validation.floor)
-        event = Validated(trainer.step, score, floor, passed, time.perf_counter() - started)
-        session.run.log(event)
-        yield event
+        yield from _observe(session, trainer, trainer.step, score, time.perf_counter() - started)
     if session.config.validation.publish and trainer.step:
         name = step_name(session.config.name or session.clips.folder.name, trainer.step)
         session.store.publish(_build_delta(session, trainer, examples, name), name)
     yield _save(session, trainer)
+
+
+def _observe(
+    session: _Session, trainer: Trainer, step: int, score: float, seconds: float
+) -> Iterator[TrainEvent]:
+    rule = session.config.validation.floor
+    assert rule is not None
+    passed = trainer.stopping.observe(step, score, rule)
+    event = Validated(step, score, trainer.stopping.floor(rule), passed, seconds)
+    session.run.log(event)
+    yield event
+
+
+def _take_verdict(session: _Session, trainer: Trainer, *, wait: bool) -> Iterator[TrainEvent]:
+    """Take in the score that is awaited, if there is one and it is known."""
+    step = trainer.stopping.pending
+    if step is None or session.scorer is None:
+        return
+    started = time.perf_counter()
+    score = session.scorer.score(wait=wait)
+    if score is None:
+        return
+    trainer.stopping.pending = None
+    yield from _observe(session, trainer, step, score, time.perf_counter() - started)
+    discard_weights(session.run.validation(step))
+
+
+def _await_again(session: _Session, trainer: Trainer) -> Iterator[TrainEvent]:
+    """A resumed run whose checkpoint awaits a score: it is on record, or is asked for again."""
+    step, rule, run = trainer.stopping.pending, session.config.validation.floor, session.run
+    if step is None or rule is None:
+        return
+    score = recorded_score(run.read_metrics(), step)
+    if score is not None:
+        trainer.stopping.pending = None
+        trainer.stopping.observe(step, score, rule)
+        discard_weights(run.validation(step))
+    elif session.scorer is not None:
+        session.scorer.submit(session.config, run.validation(step))
+    else:  # the run goes on without one
+        here = DeltaScorer(KeptModels(), str(session.backbone.device))
+        trainer.stopping.pending = None
+        score = here.score(session.config, run.validation(step))
+        yield from _observe(session, trainer, step, score, 0.0)
 
 
 def step_name(name: str, step: int) -> str:
@@ -187,19 +245,22 @@ def step_name(name: str, step: int) -> str:
 
 
 def _save(session: _Session, trainer: Trainer) -> Checkpointed:
-    good = trainer.stopping.last_good
-    protect = () if good is None else (good,)
+    stopping = trainer.stopping
+    protect = [step for step in (stopping.last_good, stopping.pending) if step is not None]
     saved = session.checkpoints.save(trainer.step, trainer.save, protect=protect)
     return Checkpointed(saved.step, str(saved.directory))
 
 
 def _finish(session: _Session, trainer: Trainer, examples: Examples) -> Iterator[TrainEvent]:
-    last, stopping = trainer.step, trainer.stopping
-    delta_step = last
+    stopping = trainer.stopping
+    last = delta_step = trainer.step
     if stopping.stopped:
         assert stopping.last_good is not None
         delta_step = stopping.last_good
+        last = last if stopping.failed is None else stopping.failed
+        session.run.rewind(last)  # what was trained while its verdict was awaited does not count
         trainer.load(session.checkpoints.at(delta_step).directory)
+        trainer.stopping = stopping
     yield Preparing("publishing the delta", 0, 1)
     name = session.config.name or session.clips.folder.name
     delta = _build_delta(session, trainer, examples, name)
@@ -216,7 +277,7 @@ def _finish(session: _Session, trainer: Trainer, examples: Examples) -> Iterator
         extra={"appearance": stopping.last_score, "base_appearance": stopping.base_score},
     )
     # The report loads the published delta into a fresh base: what it shows is what a user will get.
-    yield from _relayed(
+    yield from relayed(
         lambda tell: make_report(
             session.config,
             session.run,
@@ -253,35 +314,3 @@ def _build_delta(session: _Session, trainer: Trainer, examples: Examples, name: 
         versions=installed_versions(),
     )
     return MotionDelta(header, trainer.learned())
-
-
-def _relayed(
-    work: Callable[[Callable[[str, int, int], None]], T],
-) -> Generator[TrainEvent, None, T]:
-    """Run work that reports progress by callback, and yield that progress as events as it happens.
-
-    A callback cannot yield, so the work runs in a thread and its reports come through a queue. Its
-    value is the generator's return value; its exception is raised here.
-    """
-    reports: queue.SimpleQueue[Preparing | None] = queue.SimpleQueue()
-    outcome: list[T] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(
-                work(lambda stage, done, total: reports.put(Preparing(stage, done, total)))
-            )
-        except BaseException as error:
-            failure.append(error)
-        finally:
-            reports.put(None)
-
-    thread = threading.Thread(target=run, name="motion-ray-work", daemon=True)
-    thread.start()
-    while (report := reports.get()) is not None:
-        yield report
-    thread.join()
-    if failure:
-        raise failure[0]
-    return outcome[0]

@@ -29,12 +29,16 @@ class StoppingState:
             validation.
         last_score: its appearance.
         stopped: appearance fell below the floor: train no further.
+        failed: the step at which it did.
+        pending: step whose score is awaited (:mod:`motion_ray.customization.deferred`).
     """
 
     base_score: float | None = None
     last_good: int | None = None
     last_score: float | None = None
     stopped: bool = False
+    failed: int | None = None
+    pending: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -75,7 +79,7 @@ class StoppingState:
                 f"({score:.4f} < {floor:.4f}), so there is no step to keep",
                 "validate more often or lower optimizer.lr",
             )
-        self.stopped = True
+        self.stopped, self.failed = True, step
         return False
 
 

@@ -1,0 +1,135 @@
+"""Validation beside the training: later, but the same verdicts, the same end, the same delta."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motion_ray.config import CustomizationConfig
+from motion_ray.customization import loop, stopping
+from motion_ray.customization.deferred import WEIGHTS, DeltaScorer
+from motion_ray.customization.loop import customize
+from motion_ray.customization.models import KeptModels, ModelSource
+from motion_ray.customization.run import RunFolder
+from motion_ray.types import RunFinished, StepDone, Validated
+
+
+@dataclass
+class LateScorer:
+    """Scores for real, and keeps the score back for some questions.
+
+    Args:
+        late: how many questions that would not wait are answered with "not yet".
+    """
+
+    late: int
+    work: DeltaScorer = field(default_factory=lambda: DeltaScorer(KeptModels(), "cpu"))
+    asked: int = 0
+    submitted: list[str] = field(default_factory=list)
+    _score: float = 0.0
+
+    def submit(self, config: CustomizationConfig, folder: Path) -> None:
+        self.submitted.append(folder.name)
+        self.asked, self._score = 0, self.work.score(config, folder)
+
+    def score(self, *, wait: bool) -> float | None:
+        self.asked += 1
+        return self._score if wait or self.asked > self.late else None
+
+
+@pytest.fixture
+def floored(tiny_run: CustomizationConfig) -> CustomizationConfig:
+    changes: dict[str, Any] = {"every": 2, "floor": {"relative": 0.5}}
+    return tiny_run.replace({"validation": changes, "checkpoint_every": 1, "max_steps": 8})
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, float]], None]:
+    """Stand in for CLIP's verdict only: which step scores what."""
+
+    def script(scores: dict[int, float]) -> None:
+        def score(self: object, folder: Path) -> float:
+            folder.mkdir(parents=True, exist_ok=True)
+            return scores[int(folder.name.removeprefix("step-"))]
+
+        monkeypatch.setattr(stopping.AppearanceValidator, "score", score)
+        monkeypatch.setattr(loop, "FROM_DISK", ModelSource(encoder=lambda name: None))
+        monkeypatch.setattr(KeptModels, "_encoder", lambda self, name: None)
+
+    return script
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    """Metrics in the order of steps, without clocks."""
+    found = [{k: v for k, v in line.items() if k != "seconds"} for line in metrics(out)]
+    return sorted(found, key=lambda line: (line["step"], line["event"]))
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    return RunFolder(out).read_metrics()
+
+
+def finish(config: CustomizationConfig, out: Path, scorer: LateScorer | None) -> RunFinished:
+    *_, last = customize(config, out, device="cpu", scorer=scorer)
+    assert isinstance(last, RunFinished)
+    return last
+
+
+def test_scores_beside_the_training_are_those_of_the_training_itself(
+    floored: CustomizationConfig, tmp_path: Path
+) -> None:
+    reachable = {"floor": {"relative": None, "value": -1.0}}  # a random base scores about zero
+    config = floored.replace({"max_steps": 4, "validation": reachable})
+    inline = finish(config, tmp_path / "inline", None)
+    beside = finish(config, tmp_path / "beside", LateScorer(late=1))
+    assert beside.sha256 == inline.sha256 and beside.extra == inline.extra
+    assert lines(tmp_path / "beside") == lines(tmp_path / "inline")
+    assert not list((tmp_path / "beside").rglob(WEIGHTS))
+
+
+@pytest.mark.parametrize("late", [0, 1, 5])
+def test_a_run_ends_at_the_step_that_fell_however_late_that_is_known(
+    floored: CustomizationConfig,
+    scripted: Callable[[dict[int, float]], None],
+    tmp_path: Path,
+    late: int,
+) -> None:
+    scripted({0: 0.30, 2: 0.29, 4: 0.10, 6: 0.30, 8: 0.30})
+    inline = finish(floored, tmp_path / "inline", None)
+    beside = finish(floored, tmp_path / "beside", LateScorer(late))
+    for one in (inline, beside):
+        assert (one.step, one.delta_step, one.reason) == (4, 2, "appearance_floor")
+    assert beside.sha256 == inline.sha256
+    assert lines(tmp_path / "beside") == lines(tmp_path / "inline")
+
+
+@pytest.mark.parametrize("with_scorer", [True, False])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_run_killed_while_it_waits_goes_on_to_the_same_end(
+    floored: CustomizationConfig,
+    scripted: Callable[[dict[int, float]], None],
+    tmp_path: Path,
+    known: bool,
+    with_scorer: bool,
+) -> None:
+    scripted({0: 0.30, 2: 0.29, 4: 0.10})
+    inline = finish(floored, tmp_path / "inline", None)
+    out = tmp_path / "run"
+    events = customize(floored, out, device="cpu", scorer=LateScorer(late=1))
+    # The score of step 4 is told after step 6's training began, that is after step 5 was saved.
+    for event in events:
+        if known and isinstance(event, Validated) and event.step == 4:
+            break
+        if not known and isinstance(event, StepDone) and event.step == 5:
+            break
+    events.close()  # pyright: ignore[reportAttributeAccessIssue]
+    again = LateScorer(late=0)
+    last = finish(floored, out, again if with_scorer else None)
+    assert (last.step, last.delta_step) == (4, 2)
+    assert last.sha256 == inline.sha256
+    assert lines(out) == lines(tmp_path / "inline")
+    assert again.submitted == (["step-000004"] if with_scorer and not known else [])
