@@ -25,9 +25,10 @@ from transformers import (
 )
 
 from motion_ray.errors import BaseModelError
-from motion_ray.evaluation import motion_resnet
+from motion_ray.evaluation import motion_resnet, motion_trn
 from motion_ray.evaluation.motion_input import ClipPreparation, read_preparation
 from motion_ray.evaluation.motion_resnet import ResNetShape, build_resnet, resnet_logits
+from motion_ray.evaluation.motion_trn import Trn, trn_logits
 from motion_ray.manifest import MANIFEST, sha256_of, verify_manifest
 from motion_ray.tensors import read_tensors
 
@@ -35,7 +36,7 @@ EMBEDDED = "puppet"
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "assets" / "motion"
 CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 #: Classes of transformers that a folder's ``architectures`` may name, besides torchvision's video
-#: ResNet as this project writes it; anything else is not even imported.
+#: ResNet and TRN as this project writes them; anything else is not even imported.
 ARCHITECTURES: Mapping[str, type[PreTrainedModel]] = {
     each.__name__: each
     for each in (
@@ -44,7 +45,7 @@ ARCHITECTURES: Mapping[str, type[PreTrainedModel]] = {
         VivitForVideoClassification,
     )
 }
-ALLOWED = (motion_resnet.NAME, *ARCHITECTURES)
+ALLOWED = (motion_resnet.NAME, motion_trn.NAME, *ARCHITECTURES)
 VIDEOS_PER_CALL = 16  # bounds memory; results do not depend on it
 
 
@@ -136,8 +137,13 @@ def load_motion_classifier(
     labels = _labels(folder / CONFIG, config)
     architecture = config["architectures"][0]
     if architecture == motion_resnet.NAME:
-        model = _load_resnet(folder, config, len(labels))
+        model = _load_own(
+            folder, lambda: build_resnet(ResNetShape.from_config(config), len(labels))
+        )
         logits = resnet_logits(model)
+    elif architecture == motion_trn.NAME:
+        model = _load_own(folder, lambda: Trn(int(config["num_frames"]), len(labels)))
+        logits = trn_logits(model)
     else:
         model = _load_transformer(folder, ARCHITECTURES[architecture])
         logits = _transformer_logits(model)
@@ -155,10 +161,11 @@ def load_motion_classifier(
     )
 
 
-def _load_resnet(folder: Path, config: dict[str, Any], classes: int) -> nn.Module:
+def _load_own(folder: Path, build: Callable[[], nn.Module]) -> nn.Module:
+    """A network of this project with the folder's weights."""
     weights = read_tensors(folder / WEIGHTS, BaseModelError)
     try:
-        model = build_resnet(ResNetShape.from_config(config), classes)
+        model = build()
         model.load_state_dict(weights)  # copies half into single precision
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         rule = f"does not fit the weights: {' '.join(str(error).split())[:200]}"
