@@ -29,6 +29,7 @@ from motion_ray.serving.http.ports import Services
 from motion_ray.serving.http.problems import Unforeseen, answer_everything
 
 VERSION = "1"
+ORDERS = 8  # about motions in memory, at the same time
 DESCRIPTION = """
 Text to video with motions that were learned from a few clips. A request names motions by id, or
 uses a motion's token in its prompt. Jobs survive restarts; videos are kept for a while.
@@ -84,6 +85,7 @@ def create_app(config: ServerConfig, services: Services) -> FastAPI:
         int(time.time()),
         Seats(config.waiting, "requests wait or stream"),
         Seats(config.uploads, "motions are uploaded"),
+        Seats(ORDERS, "motions are loaded or unloaded"),
     )
     answer_everything(app)
     # content before videos: POST /v1/videos/sync is an address of its own.

@@ -55,6 +55,7 @@ class Context:
         since: unix seconds of its start.
         waiting: requests that wait for a job or stream its events.
         uploads: motions that are being taken.
+        orders: loads, pins and unloads that run; each holds one of a few threads.
     """
 
     config: ServerConfig
@@ -62,6 +63,7 @@ class Context:
     since: int
     waiting: Seats
     uploads: Seats
+    orders: Seats
 
 
 def _context(request: Request) -> Context:

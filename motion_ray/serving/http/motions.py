@@ -117,7 +117,8 @@ async def load_motion(
     """Have a motion in the memory of some replicas; the answer comes when it is there."""
     order = body or LoadOrder()
     record = await _record(here, motion, order.version)
-    await here.services.backend.load(record, order.place, order.replicas)
+    with here.orders.taken():
+        await here.services.backend.load(record, order.place, order.replicas)
     return await _shown(here, motion)
 
 
@@ -128,10 +129,11 @@ async def pin_motion(
     """Load a motion and let it stay whatever else is wanted, or let it leave again."""
     order = body or PinOrder()
     record = await _record(here, motion, order.version)
-    if order.pinned:
-        await here.services.backend.pin(record, order.place, order.replicas)
-    else:
-        await here.services.backend.unpin(record)
+    with here.orders.taken():
+        if order.pinned:
+            await here.services.backend.pin(record, order.place, order.replicas)
+        else:
+            await here.services.backend.unpin(record)
     return await _shown(here, motion)
 
 
@@ -144,7 +146,7 @@ async def unload_motion(
     """
     order = body or UnloadOrder()
     record = await _record(here, motion, order.version)
-    with here.waiting.taken():
+    with here.orders.taken():
         gone = await here.services.backend.unload(record, order.wait_s)
     return MotionUnloaded(id=motion, version=record.version, unloaded=gone)
 

@@ -16,10 +16,10 @@ from motion_ray.serving.http.ports import Services
 from motion_ray.serving.keys import ApiKeys
 from motion_ray.serving.mix import Mix
 from motion_ray.serving.pool import MotionPool, PoolConfig
-from motion_ray.serving.profiles import profile_for
+from motion_ray.serving.profiles import first_spec, profile_for
 from motion_ray.serving.registration import AllowedSources
 from motion_ray.serving.replica import Replica, ReplicaConfig
-from motion_ray.serving.requests import GenerationSpec, ServingLimits, ServingProfile
+from motion_ray.serving.requests import ServingLimits
 from motion_ray.serving.results import ResultFolder
 from motion_ray.serving.sources import StoreSource
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
@@ -85,21 +85,6 @@ def open_services(config: ServerConfig, alone: StandaloneConfig) -> Services:
         backend=LocalBackend(name, replica, pool, jobs, results, warm_up),
         keys=keys,
         sources=sources,
-    )
-
-
-def first_spec(profile: ServingProfile) -> GenerationSpec:
-    """A video of the usual size in one step: what a server makes before it counts as ready."""
-    return GenerationSpec(
-        prompt="a person",
-        negative_prompt=profile.negative_prompt,
-        width=profile.width,
-        height=profile.height,
-        frames=profile.frames,
-        fps=profile.fps,
-        steps=1,
-        guidance=profile.guidance,
-        seed=0,
     )
 
 

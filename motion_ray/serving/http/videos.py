@@ -6,7 +6,7 @@ import contextlib
 import re
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from motion_ray.errors import JobExpiredError, JobNotFoundError
@@ -21,7 +21,7 @@ from motion_ray.serving.http.schemas import (
     refusals,
 )
 from motion_ray.serving.http.views import video_of
-from motion_ray.serving.http.waiting import until_final
+from motion_ray.serving.http.waiting import ClientLeft, until_final
 from motion_ray.serving.jobs import Job, JobState
 from motion_ray.serving.requests import VideoRequest
 
@@ -83,6 +83,7 @@ async def create_video(
     body: VideoBody,
     here: Here,
     caller: Generating,
+    request: Request,
     response: Response,
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[
@@ -98,10 +99,7 @@ async def create_video(
     match = None if prefer is None else _WAIT.search(prefer)
     if match is not None and not job.state.final:
         seconds = min(float(match[1]), here.config.wait_s)
-        with here.waiting.taken():
-            services = here.services
-            settled, poll_s = services.backend.settled, here.config.poll_s
-            job = await until_final(services.jobs, settled, job.id, seconds, poll_s)
+        job = await _waited(here, job, seconds, request)
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
     response.headers["Location"] = f"/v1/videos/{job.id}"
     response.status_code = 200 if job.state.final else 202
@@ -177,6 +175,21 @@ async def cancel(here: Context, video: str, client: str) -> Job:
     job = await run_in_threadpool(here.services.jobs.cancel, video, client)
     await here.services.backend.cancel(video)
     return job
+
+
+async def _waited(here: Context, job: Job, seconds: float, request: Request) -> Job:
+    """The job once it has ended, or when the time is over or nobody waits any more."""
+    services = here.services
+    with here.waiting.taken(), contextlib.suppress(ClientLeft):
+        return await until_final(
+            services.jobs,
+            services.backend.settled,
+            job.id,
+            seconds,
+            here.config.poll_s,
+            request.is_disconnected,
+        )
+    return job  # it goes on; only the seat is given back
 
 
 async def _shown(here: Context, job: Job) -> Video:

@@ -92,6 +92,13 @@ def test_loading_pinning_and_unloading(client):
     assert client.get("/v1/motions/arms").json()["residency"] == []
 
 
+def test_orders_at_the_same_time_are_bounded(client):
+    client.app.state.context.orders.limit = 0
+    for order in ("load", "pin", "unload"):
+        answer = client.post(f"/v1/motions/arms/{order}")
+        assert error(answer)[0] == 429 and "Retry-After" in answer.headers
+
+
 def test_what_is_in_use_is_not_unloaded(client, server):
     server.engine.go_on.clear()
     post(client)

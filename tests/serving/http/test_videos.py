@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 import time
 from dataclasses import replace
 
@@ -11,7 +13,7 @@ from starlette.testclient import TestClient
 
 from motion_ray.serving.http.app import create_app
 from motion_ray.serving.jobs import JobState
-from tests.serving.http.calls import BODY, UNKNOWN, URL, ended, error, post
+from tests.serving.http.calls import BODY, UNKNOWN, URL, ended, error, post, raw
 from tests.serving.http.toy_server import CRASHES, ToyServer, toy_server
 
 # --- accepting ------------------------------------------------------------------------------------
@@ -42,6 +44,28 @@ def test_waiting_answers_when_it_has_ended(client):
     answer = post(client, wait=20)
     assert answer.status_code == 200 and answer.json()["status"] == "completed"
     assert answer.headers["Preference-Applied"] == "wait=20"
+
+
+def test_who_leaves_while_waiting_gives_back_the_seat_and_not_the_job(server):
+    server.engine.go_on.clear()
+
+    async def leave() -> int:
+        app = create_app(server.config, server.services)
+        async with app.router.lifespan_context(app):
+            left = asyncio.Event()
+            body, headers = json.dumps(BODY).encode(), {"Prefer": "wait=50"}
+            wait = asyncio.create_task(
+                raw(app, "POST", "/v1/videos", body, headers=headers, left=left)
+            )
+            await asyncio.to_thread(server.engine.entered.wait, 10)
+            left.set()
+            await asyncio.wait_for(wait, 10)
+            [job] = server.jobs.running()
+            assert not job.cancelling
+            server.engine.go_on.set()
+            return app.state.context.waiting.count
+
+    assert asyncio.run(leave()) == 0
 
 
 def test_waiting_ends_with_its_time(client, server):
