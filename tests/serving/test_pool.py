@@ -231,34 +231,6 @@ def test_a_pinned_motion_stays(base, library):
     assert not {records[0].sha256, records[1].sha256} & pool.residency().keys()
 
 
-def test_loading_ahead_of_need_holds_nothing_and_tells_what_is_wrong(base, library):
-    one, two = library.add(toy_delta(1)), library.add(toy_delta(2))
-    library.broken.add(two.sha256)
-    pool = MotionPool(library, base, budgets())
-    pool.load(one, "host")
-    assert pool.residency() == {one.sha256: "host"}
-    pool.load(one, "device")
-    assert pool.residency() == {one.sha256: "device"}
-    assert pool.pinned() == {}
-    assert pool.statistics().device.held == pool.statistics().host.held == 0
-    with pytest.raises(DeltaError, match="is damaged"):
-        pool.load(two, "device")
-    with pytest.raises(PoolError, match="does not fit"):
-        MotionPool(library, base, budgets(host=0)).load(one, "host")
-
-
-def test_pins_are_listed_with_their_place(base, library):
-    one, two = library.add(toy_delta(1)), library.add(toy_delta(2))
-    pool = MotionPool(library, base, budgets())
-    pool.pin(one, "host")
-    pool.pin(two, "device")
-    assert pool.pinned() == {one.sha256: "host", two.sha256: "device"}
-    pool.pin(one, "device")
-    assert pool.pinned()[one.sha256] == "device"
-    pool.unpin(one)
-    assert pool.pinned() == {two.sha256: "device"}
-
-
 def test_pins_beyond_the_budget_are_refused(base, library):
     pool = MotionPool(library, base, budgets(device=1, host=1))
     one, two = (library.add(toy_delta(seed)) for seed in (1, 2))
