@@ -16,12 +16,14 @@ from motion_ray.cluster.desk import News
 from motion_ray.cluster.progress import Progress, format_seconds
 from motion_ray.cluster.relay import Attempt, Notice
 from motion_ray.cluster.slot_times import Start
+from motion_ray.sweeps.metrics import write_metrics
 from motion_ray.sweeps.status import TrialState, TrialStatus
 from motion_ray.sweeps.table import Pulse, SweepTable, json_lines, make_table
 from motion_ray.sweeps.trial import Trial
 
 TABLE_SECONDS = 1.0  # between two tables, on the screen and in the file
 LINE_SECONDS = 10.0  # between two totals in a log
+METRICS_SECONDS = 15.0  # between two measurements; Prometheus asks about as often
 
 
 class SweepView:
@@ -30,7 +32,7 @@ class SweepView:
     Args:
         trials: all of the sweep, in their order.
         statuses: where they stand at the beginning.
-        log: file that gets a JSON line for every change.
+        log: file that gets a JSON line for every change; metrics are written beside it.
         plain: lines also on a terminal.
     """
 
@@ -46,7 +48,7 @@ class SweepView:
         self._progress: dict[str, Progress] = {}
         self._slots, self._log = 1, log
         self._table: SweepTable | None = None
-        self._drawn = self._told = 0.0
+        self._drawn = self._told = self._measured = 0.0
         self._begun = time.monotonic()
         console = Console(highlight=False)
         live = console.is_terminal and not plain
@@ -61,6 +63,7 @@ class SweepView:
 
     def __exit__(self, *exception: object) -> None:
         """End; whatever is on the screen stays."""
+        self._measured = 0.0  # the end is measured too
         self._draw()
         if self._live is not None:
             self._live.stop()
@@ -110,6 +113,10 @@ class SweepView:
         with self._log.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in json_lines(table, self._table))
         self._table = table
+        if time.monotonic() - self._measured >= METRICS_SECONDS:
+            self._measured = time.monotonic()
+            metrics = self._log.with_suffix(".prom")
+            write_metrics(metrics, table, self._slots, self._log.parent.name)
         if self._live is not None:
             self._live.update(draw_table(table, self._console.height), refresh=True)
         elif time.monotonic() - self._told >= LINE_SECONDS:

@@ -1,0 +1,29 @@
+"""What a sweep leaves for machines while it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.sweep_view import SweepView
+from motion_ray.cluster.desk import News
+from motion_ray.sweeps.status import TrialState, TrialStatus
+from tests.sweeps.samples import trial
+
+
+def test_changes_are_lines_and_the_end_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, log = trial(1), tmp_path / "sweep.jsonl"
+    view = SweepView([one], {one.identity: TrialStatus()}, log, plain=True)
+    failed = TrialStatus(TrialState.FAILED, attempts=1, reason="a.mp4: is damaged")
+    with view:
+        view.show([])
+        view.show([News(one.identity, "slot-000", failed)])
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    states = [row["state"] for row in rows if row["event"] == "trial"]
+    assert states == ["waiting", "failed"]
+    assert 'state="failed"} 1' in (tmp_path / "sweep.prom").read_text()
+    assert "a.mp4: is damaged" in capsys.readouterr().out
