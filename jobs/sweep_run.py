@@ -12,6 +12,7 @@ from jobs.signals import StopSignals
 from jobs.sweep import SweepFolders
 from jobs.sweep_view import SweepView
 from motion_ray.cluster.resources import WorkerResources, choose_resources, count_workers
+from motion_ray.cluster.scoring import SLOTS_EACH
 from motion_ray.cluster.sweep import SweepJob, SweepPlan
 from motion_ray.errors import ConfigError
 from motion_ray.sweeps.spec import SweepSpec
@@ -36,24 +37,18 @@ def run_trials(
     """
     signals.install()  # ray.init has put its own in their place
     resources = trial_resources(spec, device)
-    slots = spec.concurrency or count_workers(ray.nodes(), resources)
-    if slots < 1:
-        raise ConfigError(
-            "resources",
-            f"no node has room for one trial ({resources})",
-            "ask for less, e.g. --resources gpu=0,cpu=1, or set concurrency if an autoscaler "
-            "brings nodes",
-        )
+    slots, scorers = share_places(spec, waiting, count_workers(ray.nodes(), resources), resources)
     plan = SweepPlan(
         identities=[trial.identity for trial in waiting],
         ledger=str(folders.ledger),
         runs=folders.runs,
         cache=folders.cache,
         scratch=folders.scratch,
-        slots=min(slots, len(waiting)),
+        slots=slots,
         retries=spec.retries,
         resources=resources,
         policy=spec.policy,
+        scorers=scorers,
     )
     view.expect(plan.slots)
     job = SweepJob(plan)
@@ -64,6 +59,38 @@ def run_trials(
         job.leave()
     if job.failure is not None and signals.received is None:
         print(f"error: the sweep cannot go on: {job.failure}", file=sys.stderr)
+
+
+def share_places(
+    spec: SweepSpec, waiting: Sequence[Trial], places: int, resources: WorkerResources
+) -> tuple[int, int]:
+    """How many places are slots for trials, and how many scorers of validations.
+
+    Args:
+        spec: of the sweep.
+        waiting: trials that are left.
+        places: that the cluster has room for.
+        resources: of a place.
+
+    Raises:
+        ConfigError: there are too few.
+    """
+    beside = spec.validation == "actor" and any(
+        trial.config.validation.floor is not None for trial in waiting
+    )
+    slots = min(spec.concurrency or places, len(waiting))
+    scorers = max(1, round(slots / SLOTS_EACH)) if beside else 0
+    if spec.concurrency is None:
+        slots = min(slots, places - scorers)
+    if slots < 1:
+        needed = f"a trial and a scorer ({resources} each)" if beside else f"a trial ({resources})"
+        raise ConfigError(
+            "resources",
+            f"the nodes have no room for {needed}",
+            "ask for less, e.g. --resources gpu=0,cpu=1, or set concurrency if an autoscaler "
+            "brings nodes",
+        )
+    return slots, scorers
 
 
 def trial_resources(spec: SweepSpec, device: str) -> WorkerResources:

@@ -34,6 +34,7 @@ from motion_ray.cluster.fitting import (
 from motion_ray.cluster.outcome import Outcome, follow
 from motion_ray.cluster.relay import EventSender, Item, forwarded_warnings
 from motion_ray.cluster.resources import WorkerResources
+from motion_ray.cluster.scoring import RemoteScorer
 from motion_ray.errors import FolderBusyError, MotionRayError
 
 if TYPE_CHECKING:
@@ -54,12 +55,15 @@ class Station:
         desk: handle of the :class:`~motion_ray.cluster.desk.SweepDesk`.
         resources: what the worker was given.
         cache: folder of encoded clips and texts, shared by all.
+        scorer: handle of a :class:`~motion_ray.cluster.scoring.ScoringActor`; null: trials score
+            themselves.
     """
 
     slot: str
     desk: Any
     resources: WorkerResources
     cache: str
+    scorer: Any = None
 
 
 class TrialSender(EventSender):
@@ -133,6 +137,7 @@ def _customize(station: Station, order: Order, models: KeptModels, sender: Event
             cache=Path(station.cache),
             device=device,
             models=models.source(),
+            scorer=None if station.scorer is None else RemoteScorer(station.scorer),
         )
         try:
             return follow(events, sender)

@@ -24,6 +24,7 @@ from motion_ray.cluster.background import Background
 from motion_ray.cluster.desk import News, SweepDesk
 from motion_ray.cluster.policy import PolicyScheduler
 from motion_ray.cluster.resources import WorkerResources
+from motion_ray.cluster.scoring import start_scorers
 from motion_ray.cluster.slot_times import Start
 from motion_ray.cluster.slots import Station, start_slot
 from motion_ray.cluster.trial_driver import IDENTITY, TrialDriver
@@ -48,6 +49,7 @@ class SweepPlan:
         cache: folder of encoded clips and texts; every node sees it.
         scratch: folder for what Ray insists on writing.
         slots: trials at once.
+        scorers: actors that score validations beside the training; 0: trials do it themselves.
         retries: new attempts of a trial after losses.
         resources: of one trial.
         policy: when trials are ended early; null: never.
@@ -62,6 +64,7 @@ class SweepPlan:
     retries: int
     resources: WorkerResources
     policy: PolicySettings | None = None
+    scorers: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,18 @@ class Conductor:
     """
 
     def __init__(self, plan: SweepPlan, desk: Any) -> None:
-        folder, cache = plan.scratch / "slots", str(plan.cache)
+        scorers = start_scorers(plan.scorers, plan.resources) or [None]
         self._slots = [
-            start_slot(Station(f"slot-{number:03d}", desk, plan.resources, cache), folder)
+            start_slot(
+                Station(
+                    f"slot-{number:03d}",
+                    desk,
+                    plan.resources,
+                    str(plan.cache),
+                    scorers[number % len(scorers)],
+                ),
+                plan.scratch / "slots",
+            )
             for number in range(min(plan.slots, len(plan.identities)))
         ]
         self._tuner = Background(lambda: _tune(plan, desk), "ray-tune")

@@ -1,0 +1,133 @@
+"""What the command line of a sweep turns into, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jobs.customize import arguments
+from jobs.sweep import (
+    check_trials,
+    open_record,
+    parse_resources,
+    read_spec,
+    sweep_folders,
+)
+from jobs.sweep_run import share_places
+from motion_ray.cluster.resources import WorkerResources
+from motion_ray.cluster.sweep import driver_share
+from motion_ray.config import CustomizationConfig
+from motion_ray.errors import ConfigError, DataError
+from motion_ray.sweeps.ledger import Ledger
+from motion_ray.sweeps.spec import SweepSpec, parse_spec
+from motion_ray.sweeps.status import TrialState
+from motion_ray.sweeps.trial import Trial
+from motion_ray.types import RunFinished
+
+CORE = WorkerResources("cpu", 1)
+Read = Callable[..., SweepSpec]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """A command line with a sweep file of these keys."""
+
+    def read_one(*words: str, **keys: Any) -> SweepSpec:
+        path = tmp_path / "sweep.yaml"
+        path.write_text(yaml.safe_dump(keys))
+        file = ["--sweep", str(path)] if keys else []
+        return read_spec(arguments().parse_args([*words, *file, "--out", "x"]))
+
+    return read_one
+
+
+def test_the_command_line_replaces_parts_of_the_file(read: Read) -> None:
+    words = "--motions c d --recipe paper --base zero --resources gpu=0.5,cpu=2 --set max_steps=7"
+    sets = {"max_steps": 5, "batch_size": 2}
+    spec = read(*words.split(), motions=["a"], grid={"optimizer.lr": [1.0]}, set=sets, seeds=[1, 2])
+    assert spec.motions == ("c", "d")
+    assert (spec.recipe, spec.base) == ("paper", "zero")
+    assert (spec.resources.gpu, spec.resources.cpu) == (0.5, 2)
+    assert spec.fixed == {"max_steps": 7, "batch_size": 2}
+    assert spec.grid == {"optimizer.lr": (1.0,)} and spec.seeds == (1, 2)
+
+
+def test_several_motions_need_no_file(read: Read) -> None:
+    spec = read("--motions", "a", "b", "--set", "optimizer.lr=1e-4")
+    assert spec.motions == ("a", "b") and spec.recipe == "puppet"
+    assert spec.fixed == {"optimizer.lr": 1e-4}
+    assert read("--motion", "a", seeds=[3]).motions == ("a",)
+
+
+def test_bad_words_are_named() -> None:
+    assert parse_resources("gpu=0.5, cpu=2") == {"gpu": 0.5, "cpu": 2}
+    with pytest.raises(ConfigError, match=r"--resources gpu:1: .*gpu=0\.5,cpu=2"):
+        parse_resources("gpu:1")
+
+
+@pytest.mark.parametrize(
+    ("keys", "places", "expected"),
+    [
+        ({}, 3, (3, 0)),
+        ({}, 9, (4, 0)),  # no more than there are trials
+        ({"concurrency": 2}, 0, (2, 0)),  # an autoscaler brings nodes
+        ({"validation": "actor"}, 3, (2, 1)),
+        ({"validation": "actor"}, 9, (4, 1)),
+        ({"validation": "actor", "concurrency": 3}, 3, (3, 1)),
+    ],
+)
+def test_places_are_shared_between_trials_and_scorers(
+    tiny_run: CustomizationConfig, keys: dict[str, Any], places: int, expected: tuple[int, int]
+) -> None:
+    floor = {"validation": {"floor": {"relative": 0.9}}}
+    trials = [Trial(letter * 64, "m", {}, tiny_run.replace(floor)) for letter in "abcd"]
+    spec = parse_spec({"motions": ["m"], **keys})
+    assert share_places(spec, trials, places, CORE) == expected
+
+
+def test_too_few_places_are_refused(tiny_run: CustomizationConfig) -> None:
+    floor = {"validation": {"floor": {"relative": 0.9}}}
+    trials = [Trial("a" * 64, "m", {}, tiny_run.replace(floor))]
+    with pytest.raises(ConfigError, match="no room for a trial "):
+        share_places(parse_spec({"motions": ["m"]}), trials, 0, CORE)
+    beside = parse_spec({"motions": ["m"], "validation": "actor"})
+    with pytest.raises(ConfigError, match="no room for a trial and a scorer"):
+        share_places(beside, trials, 1, CORE)
+
+
+def test_drivers_go_where_only_the_head_is() -> None:
+    head = {"CPU": 8.0, "node:__internal_head__": 1.0}
+    assert list(driver_share(head)) == ["node:__internal_head__"]
+    assert list(driver_share(head | {"driver": 1.0})) == ["driver"]
+
+
+def test_the_record_is_opened_with_what_is_left_to_run(
+    tiny_run: CustomizationConfig, tmp_path: Path
+) -> None:
+    folders = sweep_folders(str(tmp_path / "out"), None, tmp_path)
+    assert folders.store == str(tmp_path / "out" / "store")
+    trials = [Trial(letter * 64, "m", {"seed": letter}, tiny_run) for letter in "abcd"]
+    ledger = Ledger(folders.ledger)
+    assert open_record(ledger, folders, trials, retry_failed=False) == trials
+    attempts = [ledger.start(trial.identity) for trial in trials[:3]]
+    assert attempts == [1, 1, 1]
+    ledger.finish("a" * 64, 1, RunFinished(1, 1, "max_steps", "m@1", "s", "r"), 1.0)
+    ledger.fail("b" * 64, 1, "a bad clip")
+    # The third was running when the script was killed.
+    assert open_record(ledger, folders, trials, retry_failed=False) == trials[2:]
+    assert ledger.status("c" * 64).state is TrialState.WAITING
+    assert open_record(ledger, folders, trials, retry_failed=True) == trials[1:]
+
+
+def test_a_clip_that_is_too_short_is_found_before_anything_runs(
+    tiny_run: CustomizationConfig,
+) -> None:
+    good = Trial("a" * 64, "m", {}, tiny_run)
+    long = Trial("b" * 64, "m", {}, tiny_run.replace({"clips": {"frames": 99}}))
+    check_trials([good])
+    with pytest.raises(DataError, match="frames"):
+        check_trials([good, long])
