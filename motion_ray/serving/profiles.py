@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from motion_ray.backbones.unet3d import EMBEDDED, UNet3DBackbone
 from motion_ray.recipes import RECIPES
-from motion_ray.serving.requests import ServingLimits, ServingProfile
+from motion_ray.serving.requests import GenerationSpec, ServingLimits, ServingProfile
 
 
 def profile_for(
@@ -33,4 +33,19 @@ def profile_for(
         negative_prompt=recipe.sampling.negative_prompt,
         multiple=backbone.spatial_factor,
         limits=limits or ServingLimits(),
+    )
+
+
+def first_spec(profile: ServingProfile) -> GenerationSpec:
+    """A video of the usual size in one step: what a server makes before it counts as ready."""
+    return GenerationSpec(
+        prompt="a person",
+        negative_prompt=profile.negative_prompt,
+        width=profile.width,
+        height=profile.height,
+        frames=profile.frames,
+        fps=profile.fps,
+        steps=1,
+        guidance=profile.guidance,
+        seed=0,
     )

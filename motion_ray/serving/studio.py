@@ -17,8 +17,9 @@ from motion_ray.errors import RunFolderError
 from motion_ray.serving.engine import MotionEngine
 from motion_ray.serving.mix import Mix
 from motion_ray.serving.pool import MotionPool, PoolConfig
+from motion_ray.serving.profiles import first_spec
 from motion_ray.serving.replica import Replica, ReplicaConfig, Watch
-from motion_ray.serving.requests import GenerationSpec, ServingProfile
+from motion_ray.serving.requests import ServingProfile
 from motion_ray.serving.site import Site, SiteConfig, open_site
 from motion_ray.serving.sources import DeltaSource, DiskCache, StoreSource
 from motion_ray.serving.station import Station
@@ -26,7 +27,6 @@ from motion_ray.types import GeneratedVideo
 
 log = logging.getLogger(__name__)
 
-WARM_UP_STEPS = 2  # enough for every kernel to be chosen and every buffer to be made
 MOST_CACHES = 1000  # folders for disk tiers
 
 
@@ -120,20 +120,8 @@ class Studio:
 
     def warm_up(self) -> float:
         """Make a short video for nobody, before the first one for somebody; the seconds taken."""
-        profile = self._profile
-        spec = GenerationSpec(
-            prompt="a red robot",
-            negative_prompt=profile.negative_prompt,
-            width=profile.width,
-            height=profile.height,
-            frames=profile.frames,
-            fps=profile.fps,
-            steps=min(WARM_UP_STEPS, profile.steps),
-            guidance=profile.guidance,
-            seed=0,
-        )
         started = time.perf_counter()
-        self._engine.generate(spec, Mix())
+        self._engine.generate(first_spec(self._profile), Mix())
         seconds = time.perf_counter() - started
         log.info("warm after %.1f seconds", seconds)
         return seconds
