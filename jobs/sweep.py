@@ -83,6 +83,12 @@ def run_sweep(args: argparse.Namespace, signals: StopSignals) -> int:
     here = Path.cwd()
     spec = read_spec(args)
     folders = sweep_folders(args.out, args.store, here)
+    if spec.searcher != "listed":
+        raise ConfigError(
+            f"searcher: {spec.searcher}",
+            "a sweep on a cluster runs what grid, random and seeds list",
+            "leave searcher out",
+        )
     trials = list_trials(
         spec, resolve=lambda config: with_absolute_paths(config, here), defaults=DEFAULTS
     )
@@ -144,8 +150,14 @@ def sweep_folders(out: str, store: str | None, here: Path) -> SweepFolders:
     """Where a sweep keeps what.
 
     Raises:
-        ConfigError: Ray would delete it.
+        ConfigError: Ray would delete it, or the folder is an address.
     """
+    if "://" in out:
+        raise ConfigError(
+            f"--out {out}",
+            "is no folder: checkpoints need one that all nodes see, with file locks",
+            f"for example --out /mnt/shared/sweeps/night-1 --store {out}",
+        )
     root = lasting_path(out, "--out", here)
     if store is not None and "://" not in store:
         store = str(lasting_path(store, "--store", here))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.customize import arguments
+from jobs.customize import arguments, main
 from jobs.sweep import (
     check_trials,
     open_record,
@@ -67,6 +67,20 @@ def test_bad_words_are_named() -> None:
     assert parse_resources("gpu=0.5, cpu=2") == {"gpu": 0.5, "cpu": 2}
     with pytest.raises(ConfigError, match=r"--resources gpu:1: .*gpu=0\.5,cpu=2"):
         parse_resources("gpu:1")
+
+
+def test_what_a_cluster_cannot_do_is_refused_at_once(
+    tiny_run: CustomizationConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match="--store s3://bucket/night"):
+        sweep_folders("s3://bucket/night", None, tmp_path)
+    drawn = {"samples": 1, "settings": {"optimizer.lr": {"kind": "choice", "values": [1.0]}}}
+    sweep = tmp_path / "sweep.yaml"
+    content = {"motions": [tiny_run.motion], "searcher": "optuna", "random": drawn}
+    sweep.write_text(yaml.safe_dump(content))
+    assert main(["--sweep", str(sweep), "--out", str(tmp_path / "out")]) == 2
+    assert "searcher: optuna" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
