@@ -46,7 +46,8 @@ class Progress:
         self._bars.stop()
 
     def cell(self, cell: Cell, number: int, total: int) -> None:
-        """A cell begins."""
+        """A cell begins; said in a line as well, which a log keeps."""
+        self._bars.console.print(f"{number}/{total} {cell.name}")
         self._bars.update(self._cells, description=cell.name, completed=number - 1, total=total)
 
     def event(self, cell: Cell, event: TrainEvent) -> None:
