@@ -1,0 +1,216 @@
+"""Serving on Ray: the settings of a deployment, and where its parts run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ray.serve.context import _get_global_client
+
+from motion_ray.backbones.unet3d import EMBEDDED
+from motion_ray.cluster.paths import lasting_path
+from motion_ray.cluster.resources import CPU_THREADS, Nodes, choose_resources
+from motion_ray.errors import ConfigError
+from motion_ray.serving.http.config import ServerConfig
+from motion_ray.serving.site import SiteConfig
+from motion_ray.serving.studio import StudioConfig
+
+#: What Ray calls the machine with the head of the cluster. Router and replicas share files on a
+#: local disk, so all of them run on one machine.
+HEAD = "node:__internal_head__"
+SLIVER = 0.001  # of a resource that is asked for to be somewhere, not to use it up
+CLOSE_S = 20.0  # that a running job may go on when its replica has to leave
+STOP_S = 40.0  # for it to stop after that, and for everything else
+DEFAULT_HOST = "127.0.0.1"  # Serve's
+GIB = 2**30
+
+
+class ServingSettings(BaseModel):
+    """Everything about a deployment; a YAML file holds the same."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    site: SiteConfig = SiteConfig()
+    studio: StudioConfig = StudioConfig()
+    server: ServerConfig = ServerConfig()
+    replicas: int = Field(default=1, ge=1, description="generators; the fewest, if they scale")
+    most_replicas: int | None = Field(
+        default=None, ge=1, description="generators at most; null: as many as replicas, always"
+    )
+    jobs_per_replica: float = Field(
+        default=4.0, gt=0, description="jobs that wait or run, for each generator to be had"
+    )
+    machine: str = Field(
+        default=HEAD, description="Ray resource of the machine that has the files of the site"
+    )
+
+    @model_validator(mode="after")
+    def _range(self) -> ServingSettings:
+        if self.most_replicas is not None and self.most_replicas < self.replicas:
+            raise ValueError("most_replicas is at least replicas, e.g. replicas=1 most_replicas=4")
+        return self
+
+
+class ServeArguments(BaseModel):
+    """What ``serve run deployments.app:build a=b ...`` takes. All of it may be left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: Path | None = Field(default=None, description="YAML file with more settings")
+    root: Path | None = Field(
+        default=None, description="what relative paths are relative to; null: the current folder"
+    )
+    base: str | None = Field(default=None, description="'puppet', or a diffusers folder")
+    store: str | None = Field(default=None, description="of motions: a folder or an URI")
+    state: Path | None = Field(default=None, description="folder of jobs and videos")
+    keys: Path | None = Field(default=None, description="file of API keys")
+    replicas: int | None = Field(default=None, description="generators")
+    most_replicas: int | None = Field(default=None, description="generators under load")
+    device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="of each generator")
+    threads: int | None = Field(default=None, description="CPU cores of each generator")
+    device_gib: float | None = Field(default=None, description="for motions ready for exchange")
+    host_gib: float | None = Field(default=None, description="for motions in host memory")
+
+
+def settings_from(arguments: ServeArguments, nodes: Nodes, here: Path) -> ServingSettings:
+    """The settings of a deployment; all paths in them are absolute.
+
+    Args:
+        arguments: from the command line or from ``args`` in ``serve.yaml``.
+        nodes: what ``ray.nodes()`` returns.
+        here: the current folder.
+
+    Raises:
+        ConfigError: a setting is wrong, or the cluster cannot run a generator.
+    """
+    root = here if arguments.root is None else here / arguments.root.expanduser()
+    values = _file(None if arguments.config is None else root / arguments.config)
+    for path, value in (
+        ("site.base", arguments.base),
+        ("site.store", arguments.store),
+        ("site.state", arguments.state),
+        ("server.keys", arguments.keys),
+        ("replicas", arguments.replicas),
+        ("most_replicas", arguments.most_replicas),
+        ("studio.pool.device_bytes", _bytes(arguments.device_gib)),
+        ("studio.pool.host_bytes", _bytes(arguments.host_gib)),
+    ):
+        if value is not None:
+            _set(values, path, value)
+    try:
+        settings = ServingSettings.model_validate(values)
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the settings"
+        raise ConfigError(place, first["msg"], "see docs/serving.md") from fault
+    return _absolute(_equipped(settings, arguments, nodes), root)
+
+
+def _equipped(
+    settings: ServingSettings, arguments: ServeArguments, nodes: Nodes
+) -> ServingSettings:
+    """With the device and the cores that each generator gets on the machine they are on."""
+    there = [node for node in nodes if settings.machine in node.get("Resources", {})]
+    cores = max((int(node["Resources"].get("CPU", 0)) for node in there), default=0)
+    share = arguments.threads or min(CPU_THREADS, max(1, cores // settings.replicas))
+    found = choose_resources(there, arguments.device, share)
+    studio = settings.studio.model_copy(update={"device": found.device, "threads": found.threads})
+    return settings.model_copy(update={"studio": studio})
+
+
+def generator_options(settings: ServingSettings) -> dict[str, Any]:
+    """Resources of each generator, as Ray wants them."""
+    studio = settings.studio
+    options: dict[str, Any] = {"num_cpus": studio.threads, "resources": {settings.machine: SLIVER}}
+    return options | ({"num_gpus": 1} if studio.device == "gpu" else {})
+
+
+def router_options(settings: ServingSettings) -> dict[str, Any]:
+    """The same of the router, which is there even when generators have taken all cores."""
+    return {"num_cpus": 0, "resources": {settings.machine: SLIVER}}
+
+
+def bound_host() -> str:
+    """The address that Ray Serve listens on, or will listen on if nobody asks for another one.
+
+    Ray has no public way to ask that from inside, so this is the only place that asks otherwise.
+    """
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        return "0.0.0.0"  # whatever is configured
+    client = None
+    if ray.is_initialized():
+        client = _get_global_client(raise_if_no_controller_running=False)
+    return DEFAULT_HOST if client is None else client.http_config.host or DEFAULT_HOST
+
+
+def known_nodes() -> Nodes:
+    """Machines of the cluster; before a cluster is there, which ``serve run`` starts, this one."""
+    if ray.is_initialized():
+        return ray.nodes()
+    resources = {
+        "CPU": len(os.sched_getaffinity(0)),
+        "GPU": torch.cuda.device_count(),
+        HEAD: 1.0,
+    }
+    return [{"Alive": True, "Resources": resources}]
+
+
+def log_to_stderr() -> None:
+    """Have what the library logs in a worker's log: Ray sets up its own loggers only."""
+    for name, form in (
+        ("motion_ray", "%(asctime)s %(levelname)s %(name)s %(message)s"),
+        ("motion_ray.access", "%(message)s"),  # is JSON
+    ):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(logging.Formatter(form))
+            logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    logging.getLogger("motion_ray.access").propagate = False
+
+
+def _file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as fault:
+        raise ConfigError(f"{path}", f"cannot be read: {fault}", "config=serving.yaml") from fault
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}", "is no mapping of settings", "see docs/serving.md")
+    return values
+
+
+def _set(values: dict[str, Any], path: str, value: object) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        inner = values.get(parent)
+        values[parent] = values = inner if isinstance(inner, dict) else {}
+    values[last] = value
+
+
+def _bytes(gib: float | None) -> int | None:
+    return None if gib is None else int(gib * GIB)
+
+
+def _absolute(settings: ServingSettings, root: Path) -> ServingSettings:
+    """Workers run in another folder than whoever starts them."""
+    site, server = settings.site, settings.server
+    base = site.base if site.base == EMBEDDED else str(lasting_path(site.base, "base", root))
+    store = site.store if "://" in site.store else str(lasting_path(site.store, "store", root))
+    state = lasting_path(str(site.state), "state", root)
+    keys = None if server.keys is None else lasting_path(str(server.keys), "keys", root)
+    return settings.model_copy(
+        update={
+            "site": site.model_copy(update={"base": base, "store": store, "state": state}),
+            "server": server.model_copy(update={"keys": keys}),
+        }
+    )

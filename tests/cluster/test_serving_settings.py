@@ -1,0 +1,98 @@
+"""Settings of a deployment: where they come from, where its parts run, how many there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import yaml
+
+from motion_ray.cluster.serving import (
+    HEAD,
+    ServeArguments,
+    ServingSettings,
+    generator_options,
+    router_options,
+    settings_from,
+)
+from motion_ray.cluster.serving_scaling import JOBS, WAITING, ByJobs
+from motion_ray.errors import ConfigError
+
+HERE = Path("/srv")
+
+
+def node(cpus: float, gpus: float = 0, head: bool = True) -> dict[str, Any]:
+    resources = {"CPU": cpus, "GPU": gpus, **({HEAD: 1.0} if head else {})}
+    return {"Alive": True, "Resources": resources}
+
+
+def test_nothing_has_to_be_said() -> None:
+    found = settings_from(ServeArguments(), [node(8)], HERE)
+    assert found.site.store == "/srv/demo/run/store" and found.site.state == HERE / "serve-state"
+    assert (found.studio.device, found.studio.threads, found.replicas) == ("cpu", 2, 1)
+
+
+def test_words_of_a_command_line_become_values() -> None:
+    words = {"replicas": "2", "most_replicas": "4", "host_gib": "1.5", "store": "s3://b/motions"}
+    found = settings_from(ServeArguments.model_validate(words), [node(8)], HERE)
+    assert (found.replicas, found.most_replicas) == (2, 4)
+    assert found.studio.pool.host_bytes == 3 * 2**29
+    assert found.site.store == "s3://b/motions"
+
+
+def test_arguments_win_over_the_file_and_leave_the_rest_of_it(tmp_path: Path) -> None:
+    values = {
+        "site": {"store": "a", "limits": {"steps": 7}},
+        "studio": {"replica": {"lease_s": 3}},
+        "replicas": 3,
+    }
+    (tmp_path / "serving.yaml").write_text(yaml.safe_dump(values))
+    arguments = ServeArguments(config=Path("serving.yaml"), root=tmp_path, store="b")
+    found = settings_from(arguments, [node(8)], HERE)
+    assert found.site.store == str(tmp_path / "b") and found.site.limits.steps == 7
+    assert found.studio.replica.lease_s == 3 and found.replicas == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [
+        ({"site": {"stoer": "a"}}, "site.stoer"),
+        ({"studio": {"replica": {"lease_s": -1}}}, "studio.replica.lease_s"),
+        ({"replicas": 4, "most_replicas": 2}, "the settings"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, values: dict[str, Any], place: str) -> None:
+    (tmp_path / "serving.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(ConfigError) as caught:
+        settings_from(ServeArguments(config=tmp_path / "serving.yaml"), [node(8)], HERE)
+    assert caught.value.where == place
+
+
+def test_generators_share_the_cores_of_the_machine_with_the_files() -> None:
+    nodes = [node(2), node(64, gpus=8, head=False)]
+    found = settings_from(ServeArguments(replicas=2), nodes, HERE)
+    assert generator_options(found) == {"num_cpus": 1, "resources": {HEAD: 0.001}}
+    assert router_options(found) == {"num_cpus": 0, "resources": {HEAD: 0.001}}
+
+
+def test_each_generator_has_a_gpu_if_there_are_some() -> None:
+    found = settings_from(ServeArguments(replicas=4), [node(32, gpus=4)], HERE)
+    assert generator_options(found)["num_gpus"] == 1 and found.studio.device == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("inside", "waiting", "replicas"),
+    [([0, 0], [0, 0], 0), ([4, 3], [0, 0], 2), ([4, 4], [9, 9], 5)],
+)
+def test_replicas_follow_the_jobs(inside: list[float], waiting: list[float], replicas: int) -> None:
+    """What waits in the router is told to every generator, and counted once."""
+    recorded = {JOBS: dict(enumerate(inside)), WAITING: dict(enumerate(waiting))}
+    context = cast(Any, SimpleNamespace(aggregated_metrics=recorded))
+    assert ByJobs(jobs_per_replica=4)(context) == (replicas, {})
+
+
+def test_settings_survive_the_way_to_another_process() -> None:
+    settings = ServingSettings()
+    assert ServingSettings.model_validate_json(settings.model_dump_json()) == settings

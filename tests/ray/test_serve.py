@@ -1,0 +1,206 @@
+"""The application on a real Ray Serve, driven over HTTP and killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from benchmarks.pool import paper_delta
+from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.cluster.serving import ServeArguments
+from motion_ray.errors import ConfigError
+from motion_ray.store import DeltaStore
+from tests.ray.running import PATIENCE
+
+pytestmark = pytest.mark.timeout(900)
+
+LEASE_S = 3.0
+SMALL = {"size": "32x32", "num_frames": 2, "seed": 1}
+
+
+@dataclass
+class Api:
+    """A client of the server."""
+
+    address: str
+    store: DeltaStore
+    sent: int = field(default=0)
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
+        """Status and body of an answer; an error is an answer."""
+        request = urllib.request.Request(
+            self.address + path,
+            None if body is None else json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+            method=method,
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        status, answer = self.call(method, path, body)
+        assert status < 300, answer
+        return json.loads(answer)
+
+    def generate(self, **changes: Any) -> str:
+        """Id of a new job."""
+        self.sent += 1
+        request = {"prompt": f"a red robot, number {self.sent}", **SMALL, **changes}
+        return self.json("POST", "/v1/videos", request)["id"]
+
+    def job(self, job: str) -> dict[str, Any]:
+        return self.json("GET", f"/v1/videos/{job}")
+
+    def ended(self, *jobs: str) -> list[dict[str, Any]]:
+        """Jobs in their final states; the server may be away meanwhile."""
+        final = {"completed", "failed", "cancelled"}
+
+        def over() -> bool:
+            try:
+                return all(self.job(job)["status"] in final for job in jobs)
+            except (OSError, AssertionError):
+                return False
+
+        until(over)
+        return [self.job(job) for job in jobs]
+
+    def events(self, job: str) -> list[dict[str, Any]]:
+        """Everything that was told of a job that has ended."""
+        _, answer = self.call("GET", f"/v1/videos/{job}/events")
+        return [
+            dict(line.partition(": ")[::2] for line in block.splitlines())
+            for block in answer.decode().split("\n\n")
+            if "event: " in block
+        ]
+
+
+def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
+
+
+def process(deployment: str) -> psutil.Process:
+    """The process of a deployment of our application, in the cluster that this process started."""
+    name = f"ServeReplica:motion_ray:{deployment}"
+    found = [
+        each
+        for each in psutil.Process().children(recursive=True)
+        if name in " ".join(each.cmdline()[:1])
+    ]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def kill(deployment: str) -> None:
+    """Kill -9, and wait until another process has taken its place."""
+    old = process(deployment)
+    old.send_signal(signal.SIGKILL)
+    old.wait(30)
+
+
+@pytest.fixture(scope="module")
+def api(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """One application for all tests here."""
+    from ray import serve
+
+    from deployments.app import build
+
+    folder = tmp_path_factory.mktemp("serve")
+    settings = folder / "serving.yaml"
+    settings.write_text(yaml.safe_dump({"studio": {"replica": {"lease_s": LEASE_S}}}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    arguments = ServeArguments(
+        config=settings, root=folder, store="store", state=Path("state"), threads=1, device="cpu"
+    )
+    serve.run(build(arguments), name="motion_ray")
+    api = Api(f"http://127.0.0.1:{port}", DeltaStore(folder / "store"))
+    until(lambda: api.call("GET", "/health/ready")[0] == 200)
+    yield api
+    serve.shutdown()
+
+
+def test_a_motion_that_is_published_meanwhile_is_used_at_once(api: Api) -> None:
+    status, answer = api.call(
+        "POST", "/v1/videos", {"prompt": "a red robot doing the pll", **SMALL}
+    )
+    assert status == 422 and json.loads(answer)["error"]["code"] == "unknown_token"
+    api.store.publish(paper_delta(load_backbone("puppet", "cpu"), 1), "published")
+    job = api.generate(prompt="a red robot doing the pll", num_inference_steps=3)
+    [found] = api.ended(job)
+    assert found["status"] == "completed", found
+    assert [motion["id"] for motion in found["motions"]] == ["published"]
+    assert set(found["timings"]) == {"queue", "load", "denoise", "decode", "encode"}
+    kinds = [event["event"] for event in api.events(job)]
+    assert kinds[0] == "queued" and kinds[-1] == "completed" and "progress" in kinds
+    status, video = api.call("GET", f"/v1/videos/{job}/content")
+    assert status == 200 and video[4:8] == b"ftyp"
+    [motion] = api.json("GET", "/v1/motions")["data"]
+    assert motion["id"] == "published"
+
+
+def test_an_answer_has_one_request_id(api: Api) -> None:
+    request = urllib.request.Request(f"{api.address}/v1/models", headers={"X-Request-Id": "abc"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.headers.get_all("X-Request-Id") == ["abc"]
+
+
+def test_a_running_job_is_cancelled_and_the_next_one_starts(api: Api) -> None:
+    job, following = api.generate(num_inference_steps=100), api.generate(num_inference_steps=1)
+    until(lambda: api.job(job)["progress"] > 0)
+    api.json("POST", f"/v1/videos/{job}/cancel")
+    [found, after] = api.ended(job, following)
+    assert found["status"] == "cancelled" and found["progress"] < 100
+    assert after["status"] == "completed"
+
+
+def test_a_replica_that_is_killed_loses_no_job(api: Api) -> None:
+    running, waiting = api.generate(num_inference_steps=20), api.generate(num_inference_steps=1)
+    until(lambda: api.job(running)["progress"] > 0)
+    kill("Generator")
+    found = api.ended(running, waiting)
+    assert [job["status"] for job in found] == ["completed"] * 2
+    kinds = [event["event"] for event in api.events(running)]
+    assert kinds.count("in_progress") == 2 and "requeued" in kinds
+
+
+def test_a_router_that_is_killed_loses_no_job(api: Api) -> None:
+    jobs = [api.generate(num_inference_steps=20) for _ in range(3)]
+    until(lambda: api.job(jobs[0])["progress"] > 0)
+    generator = process("Generator").pid
+    kill("Router")
+    assert [job["status"] for job in api.ended(*jobs)] == ["completed"] * 3
+    assert process("Generator").pid == generator
+    [again] = api.ended(api.generate(num_inference_steps=1))
+    assert again["status"] == "completed"
+
+
+def test_a_server_without_keys_is_for_this_machine_alone(
+    api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import deployments.app
+    from motion_ray.cluster import serving
+
+    assert serving.bound_host() == "127.0.0.1"
+    monkeypatch.setattr(deployments.app, "bound_host", lambda: "0.0.0.0")
+    with pytest.raises(ConfigError, match="keys"):
+        deployments.app.build(ServeArguments(state=tmp_path, device="cpu"))
