@@ -120,7 +120,7 @@ def _finding(
     """
     own = candidate.scored[index]
     match = next((i for i, each in enumerate(rival.scored) if each.step == own.step), None)
-    if not match:  # none at this step; step 0 says nothing
+    if match is None:
         return None
     other = rival.scored[match]
     difference = loss_difference(candidate, rival, index, match)
@@ -148,9 +148,7 @@ def _judged(curve: Curve, settings: PolicySettings) -> list[int]:
     past = [
         i for i, each in enumerate(curve.scored) if i > 1 and each.step >= begin and curve.window(i)
     ]
-    return (
-        past[-settings.confirmations :] if curve.scored and curve.window(1 if past else 0) else []
-    )
+    return past[-settings.confirmations :] if past and curve.window(1) else []
 
 
 def _verdict(
