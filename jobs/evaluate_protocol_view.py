@@ -51,11 +51,11 @@ def show_summary(console: Console, summary: EvaluationSummary, out: Path) -> Non
 
 def _scores(title: str, groups: Sequence[Group], names: Sequence[str], *, percent: bool) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column("part")
-    table.add_column("motion")
+    table.add_column("part", overflow="fold")
+    table.add_column("motion", overflow="fold")
     shown = [name for name in names if any(name in group.scores for group in groups)]
     for name in shown:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for group in groups:
         cells = [_cell(group.scores.get(name), percent=percent) for name in shown]
         table.add_row(str(group.part), group.name, *cells)
