@@ -83,7 +83,7 @@ def create_app(config: ServerConfig, services: Services) -> FastAPI:
         config,
         services,
         int(time.time()),
-        Seats(config.waiting, "requests wait or stream"),
+        Seats(config.waiting, "requests wait or stream", config.waiting_each),
         Seats(config.uploads, "motions are uploaded"),
         Seats(ORDERS, "motions are loaded or unloaded"),
     )

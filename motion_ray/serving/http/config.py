@@ -51,6 +51,7 @@ class ServerConfig(BaseModel):
     heartbeat_s: float = Field(default=15.0, gt=0, description="between signs of life of events")
     poll_s: float = Field(default=0.1, gt=0, description="between two looks at a job waited for")
     waiting: int = Field(default=256, ge=1, description="requests that wait or stream at once")
+    waiting_each: int = Field(default=64, ge=1, description="of them, those of one key")
 
     @property
     def admission(self) -> AdmissionLimits:

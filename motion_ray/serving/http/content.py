@@ -99,7 +99,7 @@ async def create_video_sync(
 ) -> Response:
     """Generate and answer with the mp4. Closing the connection stops the work."""
     services, config = here.services, here.config
-    with here.waiting.taken():
+    with here.waiting.taken(caller.client):
         created = await accept(here, caller, body, idempotency_key)
         try:
             job = await until_final(

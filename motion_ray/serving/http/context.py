@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from motion_ray.errors import OverloadedError
+from motion_ray.errors import OverloadedError, QuotaError
 from motion_ray.serving.http.config import ServerConfig
 from motion_ray.serving.http.ports import Services
+
+RETRY_S = 5.0  # told to those who find no seat
 
 
 @dataclass
@@ -21,28 +24,42 @@ class Seats:
     Attributes:
         limit: at once.
         what: they are, for the message.
+        each: at once for one key, so that nobody takes the seats of all; null: no such limit.
         count: of those that are taken.
     """
 
     limit: int
     what: str
+    each: int | None = None
     count: int = field(default=0, init=False)
+    _of: Counter[str] = field(default_factory=Counter, init=False)
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
+    def taken(self, client: str = "") -> Iterator[None]:
         """Hold one seat.
+
+        Args:
+            client: whose it is; "" for nobody in particular, as on a server without keys.
 
         Raises:
             OverloadedError: none is free.
+            QuotaError: the client holds as many as one may.
         """
         if self.count >= self.limit:
             rule = f"{self.count} {self.what} at once, which is the limit"
-            raise OverloadedError("this server", rule, "ask again later", 5.0)
+            raise OverloadedError("this server", rule, "ask again later", RETRY_S)
+        if self.each is not None and client and self._of[client] >= self.each:
+            rule = f"{self._of[client]} {self.what} at once, which is the limit"
+            raise QuotaError("your key", rule, "ask again later", RETRY_S)
         self.count += 1
+        self._of[client] += 1
         try:
             yield
         finally:
             self.count -= 1
+            self._of[client] -= 1
+            if not self._of[client]:
+                del self._of[client]
 
 
 @dataclass(frozen=True)

@@ -50,14 +50,14 @@ _EXAMPLE = (
 class _SeatedStream(StreamingResponse):
     """A stream that is refused, before it starts, if there are too many."""
 
-    def __init__(self, frames: AsyncIterator[str], seats: Seats) -> None:
+    def __init__(self, frames: AsyncIterator[str], seats: Seats, client: str) -> None:
         super().__init__(frames, media_type="text/event-stream")
         self.headers["X-Accel-Buffering"] = "no"  # asks a proxy to pass on every event at once
-        self._seats = seats
+        self._seats, self._client = seats, client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        with self._seats.taken():
+        with self._seats.taken(self._client):
             await super().__call__(scope, receive, send)
 
 
@@ -91,7 +91,7 @@ async def get_events(
     job = await run_in_threadpool(jobs.get, video, caller.client)
     if job.state.final and not await run_in_threadpool(jobs.events, video, after):
         return Response(status_code=204)
-    return _SeatedStream(_frames(here, video, after), here.waiting)
+    return _SeatedStream(_frames(here, video, after), here.waiting, caller.client)
 
 
 async def _frames(here: Context, video: str, after: int) -> AsyncIterator[str]:

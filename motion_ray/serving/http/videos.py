@@ -158,7 +158,7 @@ async def delete_video(video: VideoId, here: Here, caller: Generating) -> VideoD
     with contextlib.suppress(JobExpiredError):
         job = await cancel(here, video, caller.client)
         if not job.state.final:
-            with here.waiting.taken():
+            with here.waiting.taken(caller.client):
                 settled = services.backend.settled
                 await until_final(services.jobs, settled, video, config.delete_s, config.poll_s)
         await run_in_threadpool(services.jobs.delete, video, caller.client)
@@ -180,7 +180,7 @@ async def cancel(here: Context, video: str, client: str) -> Job:
 async def _waited(here: Context, job: Job, seconds: float, request: Request) -> Job:
     """The job once it has ended, or when the time is over or nobody waits any more."""
     services = here.services
-    with here.waiting.taken(), contextlib.suppress(ClientLeft):
+    with here.waiting.taken(job.client), contextlib.suppress(ClientLeft):
         return await until_final(
             services.jobs,
             services.backend.settled,

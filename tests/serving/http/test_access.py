@@ -179,6 +179,17 @@ def test_limits_of_a_key(client, server):
     assert post(as_(client, "alice")).status_code == 202
 
 
+def test_nobody_takes_the_seats_of_all(client, server):
+    server.engine.go_on.clear()
+    client.app.state.context.waiting.each = 0
+    answer = post(as_(client, "alice"), wait=1)
+    assert error(answer)[:2] == (429, "quota_exceeded") and "Retry-After" in answer.headers
+    client.app.state.context.waiting.each = 1
+    with client.app.state.context.waiting.taken("bob"):
+        assert post(as_(client, "alice"), wait=1).status_code == 202
+        assert error(post(as_(client, "bob"), wait=1))[0] == 429
+
+
 # --- keys in a file -------------------------------------------------------------------------------
 
 
