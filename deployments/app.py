@@ -5,7 +5,7 @@ serve run deployments.app:build store=runs/my-motion/store replicas=2
 serve deploy deployments/serve.yaml
 """
 
-from __future__ import annotations
+# No annotations from __future__ here: Serve looks at the class in build's, not at its name.
 
 from pathlib import Path
 from typing import Any
