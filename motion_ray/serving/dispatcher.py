@@ -108,8 +108,10 @@ class Dispatcher:
                 await self._tidy()
             except Exception:  # the store may be busy or the disk full: the next look may succeed
                 log.exception("the store could not be looked through")
+            # Not wait_for: in Python 3.11 it swallows a cancellation that comes as it ends.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), self._pace.tidy_s)
+                async with asyncio.timeout(self._pace.tidy_s):
+                    await self._look.wait()
 
     async def _tidy(self) -> None:
         for name in self._fleet.lose(self._clock()):
@@ -148,7 +150,8 @@ class Dispatcher:
         self._place()
         if not self._fleet.orders(report.replica, report).numbered:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(answer.wait(), self._pace.poll_s)
+                async with asyncio.timeout(self._pace.poll_s):
+                    await answer.wait()
         if self._answers.get(report.replica) is answer:
             del self._answers[report.replica]
         return self._fleet.orders(report.replica, report)
@@ -198,7 +201,8 @@ class Dispatcher:
         together.add(waits)
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(waits.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await waits.wait()
         finally:
             together.discard(waits)
             if not together:

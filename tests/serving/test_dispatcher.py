@@ -124,6 +124,18 @@ def test_what_an_earlier_router_accepted_is_handed_out(tmp_path: Path) -> None:
     serve(tmp_path, story)
 
 
+def test_a_router_that_closes_as_a_replica_leaves_does_close(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        for _ in range(20):
+            router = server.new_router()
+            await router.start()
+            await asyncio.sleep(0.02)  # it has looked, and waits to look again
+            await router.leave("nobody")
+            await asyncio.wait_for(router.close(), 5)
+
+    serve(tmp_path, story)
+
+
 def test_an_idle_replica_reports_once_a_poll(tmp_path: Path) -> None:
     async def story(server: Server) -> None:
         reports = 0

@@ -114,7 +114,8 @@ def _counted(receive: Receive, limit: BodyLimit) -> Receive:
         now = asyncio.get_running_loop().time()
         ends = now + limit.seconds if ends is None else ends
         try:
-            message = await asyncio.wait_for(receive(), max(0.0, ends - now))
+            async with asyncio.timeout(max(0.0, ends - now)):
+                message = await receive()
         except TimeoutError:
             headers = {"Connection": "close"}
             rule = f"the body did not arrive within {limit.seconds:g} seconds"

@@ -139,7 +139,8 @@ class LocalBackend:
             except Exception:  # the jobs after this one must not suffer from it
                 log.exception("a round of handing out jobs failed")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), self._tick_s)
+                async with asyncio.timeout(self._tick_s):
+                    await wake.wait()
 
     def _round(self) -> None:
         """See to what went wrong, and give what is queued in the store to the replica."""
