@@ -128,7 +128,7 @@ def test_killed_drivers_worker_and_script_are_survived_and_a_bad_trial_stops_nob
     keys = {"grid": {"validation.floor": [None, impossible]}, "seeds": [0, 1]}
     job = start_sweep(out, **keys)
     job.until(lambda: len(finished(out)) >= 1, PATIENCE)
-    kill_one("ray::TrialDriver")
+    kill_one("ray::ResourceTrainable")
     kill_one("ray::RayTrainWorker")
     job.until(lambda: len(finished(out)) >= 2, PATIENCE)
     before = finished(out)
@@ -161,7 +161,7 @@ def test_sixty_trials_survive_five_kills(
 
     kills: list[Callable[[], None]] = [
         lambda: kill_one("ray::RayTrainWorker"),
-        lambda: kill_one("ray::TrialDriver"),
+        lambda: kill_one("ray::ResourceTrainable"),
         lose_and_replace_a_node,
         lambda: kill_one("ray::RayTrainWorker"),
     ]
