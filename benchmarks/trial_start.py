@@ -5,7 +5,8 @@
 Both run in one call, on the same private cluster, with the same trials of the embedded base model
 (two steps with DeepSpeed, nothing validated), one at a time. ``new``: a Ray Train trainer for each
 trial, from asking for it to the end of the first step. ``kept``: the slots of a sweep, from the end
-of one trial to the end of the first step of the next.
+of one trial to the end of the first step of the next. The base that a worker keeps and the cache of
+encoded clips that trials share are part of what is compared.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ SETTINGS = {
 
 
 def make_trials(folder: Path, count: int) -> list[Trial]:
-    """Trials that differ in their seed; each encodes its own clips, as augmentation is seeded."""
+    """Trials that differ in their seed alone."""
     write_motion_folder("swinging arms", folder / "motion", clips=3)
     write_regularization_folder(folder / "other", clips=3, avoid="swinging arms")
     changes = {
