@@ -136,10 +136,12 @@ def test_no_history_runs_a_finished_trial_or_two_attempts_at_once(
         assert (status.state is TrialState.RUNNING) == running
 
 
-def crash(folder: Path, trials: int, kills: int, seed: int) -> dict[str, object]:
+def crash(
+    folder: Path, trials: int, kills: int, seed: int, seconds: float = 280
+) -> dict[str, object]:
     command = [sys.executable, "-m", "tests.sweeps.ledger_crash", str(folder)]
     command += [str(trials), str(kills), str(seed)]
-    ran = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=280)
+    ran = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=seconds)
     assert ran.returncode == 0, ran.stderr[-2000:]
     return json.loads(ran.stdout)
 
@@ -152,7 +154,8 @@ def test_killed_workers_lose_no_result_and_run_nothing_twice(tmp_path: Path) -> 
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(1000)
 def test_a_hundred_killed_workers_lose_no_result(tmp_path: Path) -> None:
-    outcome = crash(tmp_path, trials=400, kills=100, seed=4)
+    outcome = crash(tmp_path, trials=400, kills=100, seed=4, seconds=900)
     assert outcome["wrong"] == []
     assert int(str(outcome["interrupted"])) > 10
