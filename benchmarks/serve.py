@@ -1,0 +1,72 @@
+"""What a server of many motions costs over what it is built from, side by side in one run.
+
+    python -m benchmarks.serve
+    python -m benchmarks.serve --quick
+    python -m benchmarks.serve --parts b e
+
+Ratios of what was measured by turns on one machine; the seconds alone mean little. Parts: (a)
+changing the motion as a share of a generation; (b) latency with many motions under Zipf traffic
+against the same traffic to one; (c) throughput against servers that read from disk whenever the
+motion changes; (d) a thousand motions in a fixed budget, each with its own output, and flat memory;
+(e) router, Ray Serve and HTTP over calling the generator directly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.pool import cost_of_a_change
+from benchmarks.serve_motions import latency, naive, thousand
+from benchmarks.serve_overhead import overhead
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        steps: denoising steps of a generation.
+        motions: in the traffic of (b) and (c).
+        requests: of that traffic, each way.
+        many: motions of (d).
+        many_requests: for them.
+        repeats: of (a) and (e).
+    """
+
+    steps: int = 15
+    motions: int = 100
+    requests: int = 100
+    many: int = 1000
+    many_requests: int = 5000
+    repeats: int = 20
+
+
+QUICK = Size(steps=2, motions=8, requests=12, many=24, many_requests=80, repeats=3)
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(description="Costs of a server of motions, as ratios.")
+    parser.add_argument("--quick", action="store_true", help="tiny numbers: does it run")
+    parser.add_argument("--parts", nargs="+", choices="abcde", default=list("abcde"))
+    parser.add_argument("--threads", type=int, default=2, help="of torch, everywhere")
+    args = parser.parse_args()
+    size = QUICK if args.quick else Size()
+    parts: dict[str, Callable[[Path], None]] = {
+        "a": lambda folder: cost_of_a_change(folder, size.repeats),
+        "b": lambda folder: latency(folder, size.motions, size.requests, size.steps),
+        "c": lambda folder: naive(folder, size.motions, size.requests, size.steps),
+        "d": lambda folder: thousand(folder, size.many, size.many_requests),
+        "e": lambda folder: overhead(folder, size.repeats, size.steps, args.threads),
+    }
+    for part in args.parts:
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+            parts[part](Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""Parts (b), (c) and (d) of benchmarks/serve.py: many motions in one replica, without HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import torch
+
+from benchmarks.pool import header, paper_delta, zipf
+from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
+from motion_ray.config import ClipConfig, SamplingConfig
+from motion_ray.customization.delta import MotionDelta
+from motion_ray.generation import VideoGenerator
+from motion_ray.recipes.puppet import puppet
+from motion_ray.serving.catalog import MotionCatalog
+from motion_ray.serving.engine import MotionEngine
+from motion_ray.serving.jobs import AdmissionLimits, Job, NewJob
+from motion_ray.serving.pool import MotionPool, PoolConfig
+from motion_ray.serving.replica import Replica, ReplicaConfig
+from motion_ray.serving.requests import GenerationSpec, SpecMotion
+from motion_ray.serving.results import ResultFolder
+from motion_ray.serving.sources import StoreSource
+from motion_ray.serving.sqlite_jobs import SqliteJobStore
+from motion_ray.serving.studio import write_file
+from motion_ray.serving.tier import OVERHEAD
+from motion_ray.store import DeltaRecord, DeltaStore
+from motion_ray.types import GeneratedVideo
+
+PROMPT = "a red robot doing the pll in the forest"
+ALIVE = 3  # jobs of the client that are accepted and not finished: one runs, two wait
+BLOCK = 10  # requests of one kind of traffic before the other one's turn
+DEVICE_SHARE, HOST_SHARE = 0.1, 0.2  # of all motions that fit into each tier
+
+
+def publish(folder: Path, backbone: UNet3DBackbone, motions: int) -> list[DeltaRecord]:
+    """So many motions of the size that the paper trains, each with values of its own."""
+    store = DeltaStore(folder)
+    return [
+        store.resolve(store.publish(paper_delta(backbone, number), f"m{number}"))
+        for number in range(motions)
+    ]
+
+
+def spec_for(record: DeltaRecord, steps: int, **changes: int) -> GenerationSpec:
+    config = puppet()
+    spec = GenerationSpec(
+        prompt=PROMPT,
+        negative_prompt="",
+        width=config.clips.width,
+        height=config.clips.height,
+        frames=config.clips.frames,
+        fps=round(config.sampling.fps),
+        steps=steps,
+        guidance=config.sampling.guidance,
+        seed=0,
+        motions=(
+            SpecMotion(id=record.name, version=record.version, sha256=record.sha256, weight=1.0),
+        ),
+    )
+    return spec.model_copy(update=changes)
+
+
+def pool_for(store: DeltaStore, backbone: UNet3DBackbone, motions: int, nbytes: int) -> MotionPool:
+    """Budgets for a tenth and a fifth of the motions, and for at least two."""
+    ready = max(
+        int(nbytes * 2 * motions * DEVICE_SHARE), 4 * nbytes
+    )  # float32 there, float16 on disk
+    host = max(int(nbytes * motions * HOST_SHARE), 2 * nbytes)
+    config = PoolConfig(
+        device_bytes=ready + OVERHEAD * motions, host_bytes=host + OVERHEAD * motions
+    )
+    return MotionPool(StoreSource(store), backbone, config)
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path, backbone: UNet3DBackbone, store: DeltaStore, pool: MotionPool
+) -> Iterator[tuple[Replica, SqliteJobStore]]:
+    """A replica with a job store on disk, as in a server."""
+    jobs = SqliteJobStore(folder / "jobs.sqlite")
+    catalog = MotionCatalog(store, backbone.fingerprint)
+    engine = MotionEngine(backbone, pool, catalog)
+    results = ResultFolder(folder / "videos")
+    replica = Replica("one", engine, jobs, results, write_file, ReplicaConfig(queue=64))
+    try:
+        yield replica, jobs
+    finally:
+        replica.close(0)
+        pool.close()
+        jobs.close()
+
+
+def drive(replica: Replica, jobs: SqliteJobStore, specs: Sequence[GenerationSpec]) -> list[float]:
+    """Seconds from acceptance to the end of each job, of a client with a few jobs at a time."""
+    alive: list[Job] = []
+    took: list[float] = []
+    waiting = list(specs)
+    while waiting or alive:
+        while waiting and len(alive) < ALIVE:
+            request = waiting.pop(0).model_dump(mode="json")
+            job = jobs.create(NewJob("", request, "benchmark"), AdmissionLimits()).job
+            replica.submit(job)
+            alive.append(job)
+        time.sleep(0.002)
+        for job in [jobs.get(job.id) for job in alive]:
+            if job.finished_at is not None:
+                assert job.result is not None, job.failure
+                took.append(job.finished_at - job.created_at)
+                alive = [each for each in alive if each.id != job.id]
+    return took
+
+
+# --- (b) latency ----------------------------------------------------------------------------------
+
+
+def latency(folder: Path, motions: int, requests: int, steps: int) -> None:
+    """Many motions against one, by turns."""
+    backbone = load_backbone("puppet")
+    store = DeltaStore(folder / "store")
+    records = publish(folder / "store", backbone, motions)
+    pool = pool_for(store, backbone, motions, records[0].nbytes)
+    many = [spec_for(records[number], steps) for number in zipf(motions, requests)]
+    one = [spec_for(records[0], steps)] * requests
+    took: dict[str, list[float]] = {"many": [], "one": []}
+    with serving(folder, backbone, store, pool) as (replica, jobs):
+        drive(replica, jobs, one[:ALIVE])  # warm
+        for start in range(0, requests, BLOCK):
+            for kind, specs in (("many", many), ("one", one)):
+                took[kind] += drive(replica, jobs, specs[start : start + BLOCK])
+        found = pool.statistics()
+    middle = {kind: statistics.median(each) for kind, each in took.items()}
+    print(f"(b) latency, {motions} motions under Zipf(1.0) against one, {requests} requests each")
+    print(f"    median {middle['many']:.3f} s : {middle['one']:.3f} s")
+    print(f"    ratio  {middle['many'] / middle['one']:.3f}")
+    asked = found.device.hits + found.device.misses
+    print(f"    ready  {100 * found.device.hits / asked:.1f} % of all requests")
+
+
+# --- (c) naive servers ----------------------------------------------------------------------------
+
+
+def naive(folder: Path, motions: int, requests: int, steps: int) -> None:
+    """Videos a second, of three servers that get the same requests in the same order."""
+    backbone = load_backbone("puppet")
+    store = DeltaStore(folder / "store")
+    records = publish(folder / "store", backbone, motions)
+    wanted = [records[number] for number in zipf(motions, requests)]
+    servers = {
+        "disk": FromDisk(folder, store, reload=False),
+        "pipeline": FromDisk(folder, store, reload=True),
+    }
+    seconds = {"disk": 0.0, "pipeline": 0.0, "ours": 0.0}
+    pool = pool_for(store, backbone, motions, records[0].nbytes)
+    with serving(folder, backbone, store, pool) as (replica, jobs):
+        drive(replica, jobs, [spec_for(records[0], steps)])  # warm, as the others are
+        for server in servers.values():
+            server.serve(wanted[:1], steps)
+        for start in range(0, requests, BLOCK):
+            block = wanted[start : start + BLOCK]
+            for kind, server in servers.items():
+                started = time.perf_counter()
+                server.serve(block, steps)
+                seconds[kind] += time.perf_counter() - started
+            started = time.perf_counter()
+            drive(replica, jobs, [spec_for(record, steps) for record in block])
+            seconds["ours"] += time.perf_counter() - started
+    print(f"(c) throughput, {motions} motions under Zipf(1.0), {requests} requests each")
+    print(f"    ours                                    {requests / seconds['ours']:.3f} a second")
+    for kind, what in (("disk", "a delta read at every change"), ("pipeline", "all reloaded")):
+        rate, ratio = requests / seconds[kind], seconds[kind] / seconds["ours"]
+        print(f"    {what:<38}  {rate:.3f} a second; ours is {ratio:.2f} times that")
+
+
+class FromDisk:
+    """A server that takes one request after the other and reads what it needs when that changes.
+
+    Args:
+        folder: for the videos.
+        store: of motions.
+        reload: read the whole model as well.
+    """
+
+    def __init__(self, folder: Path, store: DeltaStore, *, reload: bool) -> None:
+        self._folder, self._store, self._reload = folder, store, reload
+        self._backbone = load_backbone("puppet")
+        self._delta: MotionDelta | None = None
+
+    def serve(self, wanted: Sequence[DeltaRecord], steps: int) -> None:
+        """Make a video for each of these motions."""
+        for record in wanted:
+            if self._delta is None or self._delta.sha256 != record.sha256:
+                self._delta = self._store.load(record.reference)
+                if self._reload:
+                    self._backbone = load_backbone("puppet")
+            with self._delta.applied(self._backbone):
+                video = generate(self._backbone, spec_for(record, steps))
+            write_file(self._folder / "naive.mp4", video)
+
+
+def generate(backbone: UNet3DBackbone, spec: GenerationSpec) -> GeneratedVideo:
+    sampling = SamplingConfig(steps=spec.steps, guidance=spec.guidance, fps=spec.fps)
+    clips = ClipConfig(frames=spec.frames, height=spec.height, width=spec.width)
+    [video] = VideoGenerator(backbone, sampling, clips, batch_size=1).generate(
+        [spec.prompt], [spec.seed]
+    )
+    return video
+
+
+# --- (d) a thousand motions -----------------------------------------------------------------------
+
+
+def small_delta(backbone: UNet3DBackbone, number: int) -> MotionDelta:
+    """Other values for one matrix, so that a thousand of them fit on a disk."""
+    name, value = next(
+        (name, each)
+        for name, each in backbone.denoiser.named_parameters()
+        if name.endswith("attn1.to_v.weight") and "temp_attentions" in name
+    )
+    generator = torch.Generator().manual_seed(number)
+    changed = value + value.std() * torch.randn(value.shape, generator=generator)
+    return MotionDelta(header(backbone.fingerprint, f"m{number}", number), {name: changed})
+
+
+def output(backbone: UNet3DBackbone, record: DeltaRecord) -> str:
+    """Sha256 of a small video with whatever is applied to the base."""
+    spec = spec_for(record, 1, frames=2, width=32, height=32)
+    return hashlib.sha256(generate(backbone, spec).frames.numpy().tobytes()).hexdigest()
+
+
+def thousand(folder: Path, motions: int, requests: int) -> None:
+    """The right output for every request, in budgets of a twentieth and a tenth of all motions."""
+    backbone = load_backbone("puppet")
+    store = DeltaStore(folder)
+    deltas = (small_delta(backbone, number) for number in range(motions))
+    expected: list[str] = []
+    records: list[DeltaRecord] = []
+    for number, delta in enumerate(deltas):
+        records.append(store.resolve(store.publish(delta, f"m{number}")))
+        with delta.applied(backbone):  # the reference: no pool, no store
+            expected.append(output(backbone, records[-1]))
+    size = records[0].nbytes + OVERHEAD
+    config = PoolConfig(device_bytes=size * motions // 20, host_bytes=size * motions // 10)
+    pool = MotionPool(StoreSource(store), backbone, config)
+    catalog = MotionCatalog(store, backbone.fingerprint)
+    process, memory, wrong = psutil.Process(), list[int](), 0
+    for count, number in enumerate(zipf(motions, requests)):
+        mix = spec_for(records[number], 1).mix(catalog)
+        with pool.lease(mix) as lease, lease.applied():
+            wrong += output(backbone, records[number]) != expected[number]
+        if count % max(1, requests // 20) == 0:
+            memory.append(process.memory_info().rss)
+    found = pool.statistics()
+    pool.close()
+    print(f"(d) {motions} motions, {requests} Zipf(1.0) requests, budgets of 5 % and 10 % of them")
+    print(f"    different outputs expected: {len(set(expected))}; wrong: {wrong}")
+    print(f"    read from disk: {found.host.loads}, left for room: {found.device.evictions}")
+    print(f"    memory at the end : in the middle  {memory[-1] / memory[len(memory) // 2]:.3f}")

@@ -1,0 +1,99 @@
+"""Part (e) of benchmarks/serve.py: the whole server over calling the generator directly."""
+
+from __future__ import annotations
+
+import json
+import socket
+import statistics
+import time
+import urllib.request
+from pathlib import Path
+
+import torch
+from ray import serve
+
+from benchmarks.serve_motions import PROMPT, generate
+from deployments.app import build
+from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.cluster.serving import ServeArguments
+from motion_ray.cluster.session import open_cluster
+from motion_ray.recipes.puppet import puppet
+from motion_ray.serving.requests import GenerationSpec
+
+READY_S = 300.0
+
+
+def overhead(folder: Path, repeats: int, steps: int, threads: int) -> None:
+    """The same videos by turns: a function call, and POST /v1/videos/sync."""
+    torch.set_num_threads(threads)
+    backbone = load_backbone("puppet", "cpu")
+    config = puppet()
+    spec = GenerationSpec(
+        prompt=PROMPT.replace("pll", "waving"),
+        negative_prompt="",
+        width=config.clips.width,
+        height=config.clips.height,
+        frames=config.clips.frames,
+        fps=round(config.sampling.fps),
+        steps=steps,
+        guidance=config.sampling.guidance,
+        seed=0,
+    )
+    direct: list[float] = []
+    served: list[float] = []
+    with open_cluster(None, cpus=threads):
+        address = start(folder, threads)
+        generate(backbone, spec)
+        post(address, spec)
+        for _ in range(repeats):
+            started = time.perf_counter()
+            generate(backbone, spec)
+            direct.append(time.perf_counter() - started)
+            served.append(post(address, spec))
+        serve.shutdown()
+    ratio = statistics.median(served) / statistics.median(direct)
+    print(f"(e) one video at a time, {steps} steps, {repeats} each by turns")
+    print(
+        f"    direct {statistics.median(direct):.3f} s, over HTTP {statistics.median(served):.3f} s"
+    )
+    print(f"    ratio  {ratio:.3f}")
+
+
+def start(folder: Path, threads: int) -> str:
+    """Start the server on this machine; its address, once it is ready."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    arguments = ServeArguments(
+        store=str(folder / "store"), state=folder / "state", threads=threads, device="cpu"
+    )
+    serve.run(build(arguments), name="benchmark")
+    address = f"http://127.0.0.1:{port}"
+    end = time.monotonic() + READY_S
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(f"{address}/health/ready", timeout=10):
+                return address
+        except OSError:
+            time.sleep(0.5)
+    raise TimeoutError(f"the server was not ready within {READY_S:.0f} seconds")
+
+
+def post(address: str, spec: GenerationSpec) -> float:
+    """Seconds until the whole video is here."""
+    body = {
+        "prompt": spec.prompt,
+        "motions": [],
+        "num_inference_steps": spec.steps,
+        "seed": spec.seed,
+    }
+    request = urllib.request.Request(
+        f"{address}/v1/videos/sync",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    started = time.perf_counter()
+    with urllib.request.urlopen(request, timeout=READY_S) as answer:
+        answer.read()
+    return time.perf_counter() - started
