@@ -54,7 +54,6 @@ def test_without_failures_the_time_is_that_of_waves() -> None:
     assert account.starting == pytest.approx(3 * 20 + 4 * 5)
     assert (account.lost, account.failures, len(account.results)) == (0.0, 0, 7)
     simulation.forget()
-    assert simulation.ledger.history(work(0).trial.identity)  # what was read is still known
     assert set(MemoryFileSystem.store) == before
     share = 1 - simulation.idle_share()  # the desk counts from the first step on
     assert share == pytest.approx(account.useful / (3 * account.ended), abs=0.01)
