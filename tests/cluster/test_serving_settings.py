@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,6 +10,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from deployments.app import build
 from motion_ray.cluster.serving import (
     HEAD,
     ServeArguments,
@@ -91,6 +93,11 @@ def test_replicas_follow_the_jobs(inside: list[float], waiting: list[float], rep
     recorded = {JOBS: dict(enumerate(inside)), WAITING: dict(enumerate(waiting))}
     context = cast(Any, SimpleNamespace(aggregated_metrics=recorded))
     assert ByJobs(jobs_per_replica=4)(context) == (replicas, {})
+
+
+def test_serve_finds_the_class_of_the_arguments_itself() -> None:
+    """It gives a plain mapping to a builder whose annotation is a string."""
+    assert inspect.signature(build).parameters["arguments"].annotation is ServeArguments
 
 
 def test_settings_survive_the_way_to_another_process() -> None:
