@@ -119,6 +119,7 @@ def kill(deployment: str) -> None:
 def api(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """One application for all tests here."""
     from ray import serve
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
 
     from deployments.app import build
 
@@ -129,10 +130,16 @@ def api(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    arguments = ServeArguments(
-        config=settings, root=folder, store="store", state=Path("state"), threads=1, device="cpu"
-    )
-    serve.run(build(arguments), name="motion_ray")
+    words = {
+        "config": str(settings),
+        "root": str(folder),
+        "store": "store",
+        "state": "state",
+        "threads": "1",
+        "device": "cpu",
+    }
+    # What the command line does with its words.
+    serve.run(call_user_app_builder_with_args_if_necessary(build, words), name="motion_ray")
     api = Api(f"http://127.0.0.1:{port}", DeltaStore(folder / "store"))
     until(lambda: api.call("GET", "/health/ready")[0] == 200)
     yield api
@@ -171,6 +178,25 @@ def test_a_running_job_is_cancelled_and_the_next_one_starts(api: Api) -> None:
     [found, after] = api.ended(job, following)
     assert found["status"] == "cancelled" and found["progress"] < 100
     assert after["status"] == "completed"
+
+
+def test_ray_exports_what_was_counted(api: Api) -> None:
+    """Jobs of the tests before this one; an exporter is a little late."""
+    import ray
+
+    [node] = ray.nodes()
+    exported = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+
+    def told(*needed: str) -> bool:
+        with urllib.request.urlopen(exported, timeout=60) as answer:
+            lines = answer.read().decode().splitlines()
+        return any(all(part in line for part in needed) for line in lines)
+
+    until(lambda: told("ray_motion_ray_jobs_total{", 'outcome="succeeded"'))
+    assert told("ray_motion_ray_motion_jobs_total{", 'motion="published"')
+    assert told("ray_motion_ray_stage_seconds_bucket{", 'stage="denoise"')
+    assert told("ray_motion_ray_pool_bytes{", 'tier="device"')
+    assert told("ray_motion_ray_ready_replicas", " 1.0")
 
 
 def test_a_replica_that_is_killed_loses_no_job(api: Api) -> None:
