@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -20,6 +18,7 @@ from motion_ray.data import container
 from motion_ray.data.video import probe, read_clip, write_video
 from motion_ray.errors import DataError
 from tests.data.media import (
+    elsewhere,
     numbered,
     numbers_in,
     write_av,
@@ -150,11 +149,8 @@ def test_a_name_with_special_characters_is_only_a_name(tmp_path, monkeypatch):
 
 @pytest.mark.skipif("libsvtav1" not in av.codecs_available, reason="this PyAV cannot write AV1")
 def test_codecs_that_decord_cannot_read(tmp_path):
-    path = tmp_path / "a.mp4"
-    # In a process of its own: run by root, this encoder makes its process a real-time one for good.
-    with ProcessPoolExecutor(1, get_context("spawn")) as other:
-        clip = (path, numbered(8, 64, 64), range(8), Fraction(8), "libsvtav1")
-        other.submit(write_av, *clip).result()
+    clip = (tmp_path / "a.mp4", numbered(8, 64, 64), range(8), Fraction(8), "libsvtav1")
+    path = elsewhere(write_av, *clip)
     assert probe(path).codec == "av1"
     assert numbers_in(read_clip(path, clip_config()).frames) == [2, 3, 4, 5]
 
