@@ -69,7 +69,6 @@ def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) 
         StoreError: the store of motions cannot be opened.
         JobStoreError: nor the one of jobs.
     """
-    config.state.mkdir(parents=True, exist_ok=True)
     deltas = DeltaStore(config.store)
     return Site(
         profile=profile_for(config.base, backbone, config.limits, config.base_name),

@@ -7,8 +7,6 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from motion_ray.backbones.unet3d import EMBEDDED, load_backbone
-from motion_ray.data.video import write_video
-from motion_ray.serving.catalog import MotionCatalog
 from motion_ray.serving.engine import MotionEngine
 from motion_ray.serving.http.config import ServerConfig
 from motion_ray.serving.http.local import LocalBackend, fresh_name
@@ -16,16 +14,14 @@ from motion_ray.serving.http.ports import Services
 from motion_ray.serving.keys import ApiKeys
 from motion_ray.serving.mix import Mix
 from motion_ray.serving.pool import MotionPool, PoolConfig
-from motion_ray.serving.profiles import first_spec, profile_for
+from motion_ray.serving.profiles import first_spec
 from motion_ray.serving.registration import AllowedSources
 from motion_ray.serving.replica import Replica, ReplicaConfig
 from motion_ray.serving.requests import ServingLimits
-from motion_ray.serving.results import ResultFolder
+from motion_ray.serving.site import SiteConfig, open_site
 from motion_ray.serving.sources import StoreSource
-from motion_ray.serving.sqlite_jobs import SqliteJobStore
+from motion_ray.serving.studio import write_file
 from motion_ray.serving.uploads import BaseLayout
-from motion_ray.store import DeltaStore
-from motion_ray.types import GeneratedVideo
 
 MOST_QUEUED = 100_000  # in the replica, if the store has no limit
 
@@ -60,33 +56,32 @@ def open_services(config: ServerConfig, alone: StandaloneConfig) -> Services:
     """
     keys = None if config.keys is None else ApiKeys.load(config.keys)
     sources = AllowedSources.of(config.sources)
-    jobs = SqliteJobStore(alone.state / "jobs.sqlite", retention_s=config.retention_s)
-    results = ResultFolder(alone.state / "videos")
-    deltas = DeltaStore(alone.motions)
     backbone = load_backbone(alone.base, alone.device)
-    profile = profile_for(alone.base, backbone, alone.limits, alone.name)
-    catalog = MotionCatalog(deltas, backbone.fingerprint)
-    pool = MotionPool(StoreSource(deltas), backbone, alone.pool)
-    engine = MotionEngine(backbone, pool, catalog)
+    where = SiteConfig(
+        base=alone.base,
+        base_name=alone.name,
+        store=alone.motions,
+        state=alone.state,
+        limits=alone.limits,
+    )
+    site = open_site(where, config.retention_s, backbone)
+    pool = MotionPool(StoreSource(site.deltas), backbone, alone.pool)
+    engine = MotionEngine(backbone, pool, site.catalog)
     name = fresh_name()
     queue = MOST_QUEUED if config.queued is None else config.queued
-    replica = Replica(name, engine, jobs, results, _write, ReplicaConfig(queue=queue))
+    replica = Replica(name, engine, site.jobs, site.results, write_file, ReplicaConfig(queue=queue))
 
     def warm_up() -> None:
-        engine.generate(first_spec(profile), Mix())
+        engine.generate(first_spec(site.profile), Mix())
 
     return Services(
-        profile=profile,
-        jobs=jobs,
-        results=results,
-        deltas=deltas,
-        catalog=catalog,
+        profile=site.profile,
+        jobs=site.jobs,
+        results=site.results,
+        deltas=site.deltas,
+        catalog=site.catalog,
         layout=BaseLayout.of(backbone),
-        backend=LocalBackend(name, replica, pool, jobs, results, warm_up),
+        backend=LocalBackend(name, replica, pool, site.jobs, site.results, warm_up),
         keys=keys,
         sources=sources,
     )
-
-
-def _write(path: Path, video: GeneratedVideo) -> None:
-    write_video(path, video.frames, video.fps)
