@@ -44,6 +44,7 @@ from motion_ray.pretraining.loop import (
     load_module_state,
     module_state,
     train,
+    update,
     with_prefix,
 )
 from motion_ray.pretraining.rates import warm_cosine
@@ -209,10 +210,7 @@ class _Trainer:
             torch.manual_seed(s.seed * 1_000_003 + step)  # of dropout
             logits = self.model(pixel_values=inputs).logits
         loss = functional.cross_entropy(logits, labels, label_smoothing=s.smoothing)
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        update(self.model, self.optimizer, loss)
         return loss.item()
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:

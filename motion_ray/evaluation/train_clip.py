@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import torch
 from open_clip.model import CLIP
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from motion_ray.customization.checkpoint import CheckpointFolder
@@ -42,6 +42,7 @@ from motion_ray.pretraining.loop import (
     load_module_state,
     module_state,
     train,
+    update,
     with_prefix,
 )
 from motion_ray.tensors import read_tensors, write_tensors
@@ -217,10 +218,7 @@ class _Trainer:
         image = functional.normalize(features.float(), dim=-1)
         text = functional.normalize(self.model.encode_text(tokens), dim=-1)  # pyright: ignore
         loss = contrastive_loss(image, text, self.model.logit_scale, true)
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        update(self.model, self.optimizer, loss)
         with torch.no_grad():
             self.model.logit_scale.clamp_(max=HIGHEST_SCALE)
         return loss.item()

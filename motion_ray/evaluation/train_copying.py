@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from motion_ray.customization.checkpoint import CheckpointFolder
@@ -32,6 +32,7 @@ from motion_ray.pretraining.loop import (
     load_module_state,
     module_state,
     train,
+    update,
     with_prefix,
 )
 from motion_ray.pretraining.parts import LongArray, Parts
@@ -189,10 +190,7 @@ class _Trainer:
         vectors = functional.normalize(self.model(network_input(views)), dim=-1)
         one, other = vectors.chunk(2)
         loss = copy_loss(one, other, s.temperature, s.entropy)
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        update(self.model, self.optimizer, loss)
         return loss.item()
 
     def _views(self, step: int) -> Tensor:

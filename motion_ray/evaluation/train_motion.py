@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from motion_ray.customization.checkpoint import CheckpointFolder
@@ -40,6 +40,7 @@ from motion_ray.pretraining.loop import (
     load_module_state,
     module_state,
     train,
+    update,
     with_prefix,
 )
 from motion_ray.pretraining.parts import LongArray, Parts
@@ -172,10 +173,7 @@ class _Trainer:
             group["lr"] = s.lr * warm_cosine(step, s.steps, s.warmup, LOWEST_RATE)
         inputs, labels = self._batch(step)
         loss = functional.cross_entropy(self.logits(inputs), labels, label_smoothing=s.smoothing)
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        update(self.model, self.optimizer, loss)
         return loss.item()
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:

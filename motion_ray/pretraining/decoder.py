@@ -20,7 +20,7 @@ from motion_ray.backbones.embedded import load_vae
 from motion_ray.precision import compute_context
 from motion_ray.pretraining.course import train_stage
 from motion_ray.pretraining.latents import LATENTS, open_latents
-from motion_ray.pretraining.loop import load_module_state, module_state
+from motion_ray.pretraining.loop import load_module_state, module_state, update
 from motion_ray.pretraining.parts import LongArray
 from motion_ray.pretraining.rates import running_average, warm_cosine
 from motion_ray.pretraining.stage import Stage, StageWork
@@ -150,10 +150,7 @@ class DecoderTraining:
         with compute_context(s.precision, device):
             decoded = self.training(latents)
         loss = decoding_loss(decoded, pixels, weight)
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.decoding.parameters(), 1.0)
-        self.optimizer.step()
+        update(self.decoding, self.optimizer, loss)
         self.average.update_parameters(self.decoding)
         error = (decoded.detach() - pixels).square().mean()
         value, squared = replicas.mean(torch.stack([loss.detach(), error])).tolist()

@@ -133,6 +133,14 @@ class _Clock:
         return self._wall + time.monotonic()
 
 
+def update(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One update from a loss, with the gradients of the module clipped to a norm of 1 together."""
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    optimizer.step()
+
+
 def module_state(
     modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from motion_ray.backbones.embedded import FACTOR
 from motion_ray.precision import compute_context
-from motion_ray.pretraining.loop import load_module_state, module_state
+from motion_ray.pretraining.loop import load_module_state, module_state, update
 from motion_ray.pretraining.parallel import Replicas
 from motion_ray.pretraining.parts import LongArray
 from motion_ray.pretraining.rates import running_average, warm_cosine
@@ -167,10 +167,7 @@ class VaeTraining:
         with compute_context(s.precision, device):
             decoded, mean, logvar = self.training(pixels, posterior, blur)
         loss = autoencoding_loss(decoded, pixels, mean, logvar)
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
-        self.optimizer.step()
+        update(self.vae, self.optimizer, loss)
         self.average.update_parameters(self.vae)
         error = (decoded.detach() - pixels).square().mean()
         value, squared = replicas.mean(torch.stack([loss.detach(), error])).tolist()
