@@ -53,7 +53,7 @@ def run_trials(
     view.expect(plan.slots)
     job = SweepJob(plan)
     try:
-        _watch(job, signals, view)
+        watch(job, signals, view)
         view.summary(job.starts(), job.idle_share())
     finally:
         job.leave()
@@ -108,7 +108,8 @@ def trial_resources(spec: SweepSpec, device: str) -> WorkerResources:
     return WorkerResources(found.device, spec.resources.cpu, spec.resources.gpu)
 
 
-def _watch(job: SweepJob, signals: StopSignals, view: SweepView) -> None:
+def watch(job: SweepJob, signals: StopSignals, view: SweepView) -> None:
+    """Show a sweep until it is over, or its slots have ended after a stop was asked for."""
     deadline: float | None = None
     with view:
         while not job.over and (deadline is None or time.monotonic() < deadline):

@@ -39,12 +39,14 @@ class Order:
         attempt: number of the attempt that this is.
         config: the whole run.
         out: its run folder.
+        store: path or URI that it publishes into; null: the one in its folder.
     """
 
     identity: str
     attempt: int
     config: CustomizationConfig
     out: str
+    store: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class SweepDesk:
         slots: how many slots there are meant to be.
         retries: new attempts of a trial that are lost before they save anything new.
         clock: seconds, monotonic.
+        store: path or URI that all trials publish into; null: each into one of its own.
+        by_name: whether trials run in folders of their motions' names alone; only where each trial
+            has a motion of its own.
     """
 
     def __init__(
@@ -92,8 +97,12 @@ class SweepDesk:
         slots: int,
         retries: int,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        store: str | None = None,
+        by_name: bool = False,
     ) -> None:
         self._ledger, self._runs, self._retries = Ledger(ledger), Path(runs), retries
+        self._store, self._by_name = store, by_name
         self._clock, self._times = clock, SlotTimes(slots, clock)
         self._queue: deque[str] = deque()
         self._held: dict[str, _Held] = {}
@@ -165,8 +174,8 @@ class SweepDesk:
             self._last[identity] = self._held[slot].progress
             self._times.take(slot)
             self._tell_status(identity, slot)
-            out = run_folder(self._runs, trial)
-            return Order(identity, attempt, trial.config, str(out))
+            out = self._runs / trial.motion if self._by_name else run_folder(self._runs, trial)
+            return Order(identity, attempt, trial.config, str(out), self._store)
         return "wait"
 
     def push(self, slot: str, identity: str, items: Sequence[Item]) -> bool:
@@ -197,7 +206,8 @@ class SweepDesk:
             # True whoever tells it: also a slot that was given up for lost.
             self._ledger.finish(identity, attempt, outcome.finished, seconds)
         elif held is not None and ours and outcome.error is not None:
-            self._ledger.fail(identity, attempt, " ".join(str(outcome.error).split()), seconds)
+            reason, kind = " ".join(str(outcome.error).split()), type(outcome.error).__name__
+            self._ledger.fail(identity, attempt, reason, seconds, kind)
         elif held is not None and ours and outcome.stopped_at is not None:
             self._write_stop(held, outcome.stopped_at, seconds)
         if ours:

@@ -134,6 +134,7 @@ def _customize(station: Station, order: Order, models: KeptModels, sender: Event
         events = customize(
             order.config,
             Path(order.out),
+            store=order.store,
             cache=Path(station.cache),
             device=device,
             models=models.source(),

@@ -53,6 +53,8 @@ class SweepPlan:
         retries: new attempts of a trial after losses.
         resources: of one trial.
         policy: when trials are ended early; null: never.
+        store: path or URI that all trials publish into; null: each into one in its folder.
+        by_name: whether trials run in folders of their motions' names alone; not with a policy.
     """
 
     identities: Sequence[str]
@@ -65,6 +67,8 @@ class SweepPlan:
     resources: WorkerResources
     policy: PolicySettings | None = None
     scorers: int = 0
+    store: str | None = None
+    by_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,11 @@ class SweepJob:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         place = {"num_cpus": 0, "scheduling_strategy": here}
         desk = ray.remote(SweepDesk).options(**place)
-        self._desk: Any = desk.remote(plan.ledger, str(plan.runs), plan.slots, plan.retries)
+        self._desk: Any = desk.remote(
+            *(plan.ledger, str(plan.runs), plan.slots, plan.retries),
+            store=plan.store,
+            by_name=plan.by_name,
+        )
         self._conductor: Any = ray.remote(Conductor).options(**place).remote(plan, self._desk)
         self._standing = Standing(over=False, slots=plan.slots, failure=None)
 

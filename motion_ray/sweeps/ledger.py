@@ -137,10 +137,25 @@ class Ledger:
         )
         return self._append(draft) is not None
 
-    def fail(self, identity: str, attempt: int, reason: str, seconds: float | None = None) -> bool:
-        """Record a failure that would come again the same way; False if it does not run."""
+    def fail(
+        self,
+        identity: str,
+        attempt: int,
+        reason: str,
+        seconds: float | None = None,
+        error: str = "",
+    ) -> bool:
+        """Record a failure that would come again the same way; False if it does not run.
+
+        Args:
+            identity: of the trial.
+            attempt: that failed.
+            reason: in words.
+            seconds: how long the attempt lasted, if that is known.
+            error: class of what was raised; whoever reads the record may know more about it.
+        """
         draft = _draft(identity, "failed", attempt, reason=reason, seconds=seconds)
-        return self._append(draft) is not None
+        return self._append(draft.model_copy(update={"error": error})) is not None
 
     def interrupt(
         self,

@@ -46,6 +46,7 @@ class Event(BaseModel):
         seconds: how long the attempt lasted; null when its end was not seen.
         step: last optimizer step that is known.
         reason: in words.
+        error: of a failure, the class of what was raised; empty after lost attempts.
         spared: the interruption was not the trial's or its node's fault and counts for no retry.
         result: of a finished run, the fields of :class:`motion_ray.types.RunFinished`.
     """
@@ -61,6 +62,7 @@ class Event(BaseModel):
     seconds: float | None = None
     step: int | None = None
     reason: str = ""
+    error: str = ""
     spared: bool = False
     result: dict[str, Any] | None = None
 
@@ -80,6 +82,7 @@ class TrialStatus:
         seconds: all attempts together, as far as their ends were seen.
         step: last step known.
         reason: why it is not running or finished.
+        error: of a failed trial, the class of what was raised; empty after lost attempts.
         result: of a finished run.
     """
 
@@ -93,6 +96,7 @@ class TrialStatus:
     seconds: float = 0.0
     step: int | None = None
     reason: str = ""
+    error: str = ""
     result: dict[str, Any] | None = None
 
     def after(self, event: Event) -> TrialStatus:
@@ -109,6 +113,7 @@ class TrialStatus:
             events=event.number,
             step=self.step if event.step is None else event.step,
             reason=event.reason,
+            error=event.error,
         )
         if event.kind == "started":
             return replace(
