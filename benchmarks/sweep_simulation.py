@@ -113,6 +113,8 @@ class _Slot:
     begun: bool = False  # the start is over and steps are taken
 
 
+_NUMBERS = itertools.count()  # of simulations in this process; each has a record of its own
+
 #: Called at every validation with (identity, step); trials to end, with the reason of each.
 Review = Callable[[str, int], Mapping[str, str]]
 
@@ -143,7 +145,7 @@ class Simulation:
         self._chance = random.Random(seed)
         self._works = {work.trial.identity: work for work in works}
         self._saved = dict.fromkeys(self._works, 0)
-        uri = f"memory://simulated-sweep-{id(self)}"
+        uri = f"memory://simulated-sweep-{next(_NUMBERS)}"  # an id() may come again
         self.ledger = Ledger(uri, clock=lambda: self.now)
         self.ledger.add(work.trial for work in works)
         self._desk = SweepDesk(uri, "runs", site.slots, retries, clock=lambda: self.now)
