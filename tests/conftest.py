@@ -24,12 +24,20 @@ LATE = ("slow", "ray", "chaos", "large", "gpu")
 
 @pytest.hookimpl(tryfirst=True)  # before -m picks tests by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests/ray and tests/gpu by their folder; run the fast first and clusters last."""
+    """Mark tests/ray and tests/gpu by their folder; run the fast first and clusters last.
+
+    With pytest-xdist a file stays in one process, and so do all that share a cluster. Those come
+    first: they mostly wait, and are what the whole run waits for.
+    """
     for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
+        place = item.path.relative_to(TESTS)
+        folder = place.parts[0]
         if folder in ("ray", "gpu"):
             item.add_marker(folder)
+        item.add_marker(pytest.mark.xdist_group("ray" if folder == "ray" else f"{place}"))
     items.sort(key=_lateness)  # stable: the order inside a file stays
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
 def _lateness(item: pytest.Item) -> int:
