@@ -13,6 +13,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+# Two processes of tests: one has everything with a Ray cluster, which mostly waits.
+SIDE_BY_SIDE ?= -n 2 --dist loadgroup --no-loadscope-reorder
 DEMO_MOTION ?= dabbing
 
 # DeepSpeed looks for ninja on PATH, and Ray's workers inherit it.
