@@ -11,9 +11,10 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from motion_ray.config_data import AugmentationConfig, ClipConfig, Frozen, RegularizationConfig
+from motion_ray.config_errors import setting_error
 from motion_ray.diffusion.density import CoarseNoise, TimestepDensity, Uniform
 from motion_ray.errors import ConfigError
 from motion_ray.types import ParameterGroup
@@ -224,7 +225,8 @@ class CustomizationConfig(Frozen):
         Raises:
             ConfigError: an unknown field or a value that breaks a rule.
         """
-        return parse_config(_merge(self.model_dump(mode="json"), changes))
+        own = self.model_dump(mode="json")
+        return parse_config(_merge(own, changes), good=own)
 
     def identity(self) -> str:
         """Sha256 over the canonical JSON of this value."""
@@ -245,39 +247,20 @@ def _merge(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def parse_config(values: dict[str, Any]) -> CustomizationConfig:
+def parse_config(values: dict[str, Any], good: dict[str, Any] | None = None) -> CustomizationConfig:
     """Validate a nested mapping.
+
+    Args:
+        values: all settings.
+        good: settings that are right, for an example in the message.
 
     Raises:
         ConfigError: naming the first field at fault, the rule and the value that was given.
     """
     try:
         return CustomizationConfig.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "config"
-        rule = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(known_fields(where.rpartition(".")[0]))
-            raise ConfigError(where, "there is no such setting", f"known here: {known}") from None
-        given = first.get("input")
-        shown = "" if isinstance(given, dict) else f"got {given!r}"
-        raise ConfigError(where, rule, shown) from None
-
-
-def known_fields(path: str) -> list[str]:
-    """Names of the settings below a dotted path; empty for a path that is not a section."""
-    section: type[BaseModel] = CustomizationConfig
-    for part in filter(None, path.split(".")):
-        found = section.model_fields.get(part)
-        if (
-            found is None
-            or not isinstance(found.annotation, type)
-            or not issubclass(found.annotation, BaseModel)
-        ):
-            return []
-        section = found.annotation
-    return sorted(section.model_fields)
+    except ValidationError as fault:
+        raise setting_error(fault, CustomizationConfig, values, good) from None
 
 
 def set_path(changes: dict[str, Any], assignment: str) -> dict[str, Any]:

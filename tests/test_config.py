@@ -78,8 +78,22 @@ def test_the_later_of_two_assignments_counts():
             ["optimizer.rate=1"],
             r"optimizer\.rate: there is no such setting; known here: betas, .*lr",
         ),
+        (["density.alhpa=1"], r"density\.alhpa: there is no such setting; known here: alpha, kind"),
+        (
+            ["validation.floor.valeu=1"],
+            r"validation\.floor\.valeu: .*known here: clip_model, relat",
+        ),
+        (["low_rank.rnk=1"], r"low_rank\.rnk: there is no such setting; known here: alpha, rank"),
+        (["clips.fps.rate=1"], r"clips\.fps: .*valid number.*for example clips\.fps=8\.0$"),
+        (["motion_clips=all"], r"motion_clips: .*got 'all', for example motion_clips=null$"),
         (["optimzer.lr=1"], r"optimzer: there is no such setting"),
-        (["optimizer.lr=fast"], r"optimizer\.lr: .*valid number.*got 'fast'"),
+        (
+            ["optimizer.lr=fast"],
+            r"optimizer\.lr: .*valid number.*got 'fast', for example optimizer\.lr=5e-06$",
+        ),
+        (["density.alpha=7"], r"density\.alpha: .*got 7, for example density\.alpha=0\.5$"),
+        (["engine.name=tpu"], r"engine\.name: .*got 'tpu', for example engine\.name=deepspeed$"),
+        (["validation.seeds=[a]"], r"validation\.seeds\.0: .*for example validation\.seeds=\[0\]$"),
         (["max_steps=0"], r"max_steps: .*greater than or equal to 1.*got 0"),
         (["density.kind=cosine"], r"density: .*uniform"),
         (["groups=[temporal]"], r"groups\.0: .*temporal_attention"),
@@ -120,6 +134,12 @@ def test_recipe_files(tmp_path):
     assert load_config(str(file), motion="m").max_steps == 77
     file.write_text("recipe: [puppet\n")
     with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(str(file), motion="m")
+    file.write_text("recipe: [puppet]\n")
+    with pytest.raises(ConfigError, match=r"recipe: .*valid string"):
+        load_config(str(file), motion="m")
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"not valid YAML .*; for example"):
         load_config(str(file), motion="m")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(str(tmp_path / "none.yaml"), motion="m")

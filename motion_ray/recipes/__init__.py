@@ -106,14 +106,15 @@ def parse_recipe_file(path: Path) -> CustomizationConfig:
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise ConfigError(path, f"cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(path, f"is not valid YAML ({str(error).splitlines()[0]})") from None
+        raise ConfigError(path, f"cannot be read ({error.strerror})", "check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        rule = f"is not valid YAML ({str(error).splitlines()[0]})"
+        raise ConfigError(path, rule, "for example 'recipe: puppet' and 'max_steps: 500'") from None
     if not isinstance(content, dict):
         raise ConfigError(
             path, "must hold a mapping", "for example 'recipe: puppet' and 'max_steps: 500'"
         )
     name = content.get("recipe")
-    if name in RECIPES:
+    if isinstance(name, str) and name in RECIPES:
         return RECIPES[name]().replace(content)
     return parse_config(content)

@@ -1,0 +1,87 @@
+"""What pydantic finds wrong with settings, in our terms: which one, the rule, and an example."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from motion_ray.errors import ConfigError
+
+LONGEST_EXAMPLE = 120  # characters
+Place = Sequence[int | str]
+
+
+def setting_error(
+    fault: ValidationError, kind: type[BaseModel], given: object, good: object
+) -> ConfigError:
+    """The first thing that is wrong with settings.
+
+    Args:
+        fault: what validation raised.
+        kind: the model that they were validated as.
+        given: the settings, as nested mappings.
+        good: settings that are right, for an example; null for want of any.
+    """
+    first = fault.errors(include_url=False)[0]
+    path = _as_written(given, first["loc"])
+    where = ".".join(map(str, path)) or "config"
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(_fields(kind, path[:-1])) or "nothing"
+        return ConfigError(where, "there is no such setting", f"known here: {known}")
+    shown = "" if isinstance(first["input"], Mapping) else f"got {first['input']!r}"
+    fix = ", ".join(filter(None, (shown, _example(good, path))))
+    return ConfigError(where, first["msg"].removeprefix("Value error, "), fix)
+
+
+def _as_written(given: object, place: Place) -> Place:
+    """A place as users write it: pydantic also names the kind that was chosen of a union."""
+    path: list[int | str] = []
+    node = given
+    for part in place:
+        if isinstance(node, Mapping) and part not in node and node.get("kind") == part:
+            continue
+        path.append(part)
+        node = _inside(node, part)
+    return path
+
+
+def _inside(node: Any, part: int | str) -> Any:
+    if isinstance(node, Mapping):
+        return node.get(part)
+    if isinstance(node, list | tuple) and isinstance(part, int) and part < len(node):
+        return node[part]
+    return None
+
+
+def _example(good: object, path: Place) -> str:
+    """An assignment that would be right; nothing for a section, or where it would be long."""
+    names: list[str] = []
+    node = good
+    for part in path:
+        if not isinstance(node, Mapping):  # of a list, all of it
+            break
+        names.append(str(part))
+        node = node.get(part)
+    if not names or isinstance(node, Mapping):
+        return ""
+    text = f"for example {'.'.join(names)}={node if isinstance(node, str) else json.dumps(node)}"
+    return text if len(text) <= LONGEST_EXAMPLE else ""
+
+
+def _fields(kind: type[BaseModel], path: Place) -> list[str]:
+    """Names of the settings in a section; none if there is no such section."""
+    sections = [kind]
+    for part in path:
+        there = [s.model_fields[str(part)] for s in sections if part in s.model_fields]
+        sections = [each for field in there for each in _models(field.annotation)]
+    return sorted({name for section in sections for name in section.model_fields})
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a field may hold: several for a union, such as one of two kinds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [each for part in get_args(annotation) for each in _models(part)]
