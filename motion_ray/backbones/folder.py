@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from motion_ray.errors import BaseModelError
 
@@ -119,11 +122,23 @@ def _check_component(
             raise BaseModelError(
                 config, "asks for another class than model_index.json", f"expected {pair[1]}"
             )
-    weights = WEIGHTS.get(component)
-    if weights is not None and not list(folder.glob(f"{weights}*.safetensors")):
-        raise BaseModelError(
-            folder, "holds no safetensors weights", f"expected {weights}.safetensors"
-        )
+    if component in WEIGHTS:
+        _check_weights(folder, WEIGHTS[component])
+
+
+def _check_weights(folder: Path, name: str) -> None:
+    """The file that loaders look for is there, and every one of its name is whole."""
+    there = sorted(folder.glob(f"{name}*.safetensors"))
+    if not {f"{name}.safetensors", f"{name}.safetensors.index.json"} & set(os.listdir(folder)):
+        fix = f"rename {there[0].name} to it" if there else "download the model as safetensors"
+        raise BaseModelError(folder, f"holds no {name}.safetensors", fix)
+    for file in there:
+        try:
+            with safe_open(str(file), framework="pt"):  # reads its table, and compares the length
+                pass
+        except (SafetensorError, OSError) as error:
+            rule = f"is damaged or cut off ({error})"
+            raise BaseModelError(file, rule, "copy or download it again") from None
 
 
 def _hash_component(folder: Path) -> str:
@@ -152,12 +167,15 @@ def _hash_component(folder: Path) -> str:
 def _read_json(file: Path, base: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise BaseModelError(
             file,
             "is missing",
             f"{base} must be a diffusers folder with model_index.json, e.g. ZeroScope",
         ) from None
+    except OSError as error:
+        rule = f"cannot be read: {error.strerror}"
+        raise BaseModelError(file, rule, "check its permissions") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BaseModelError(file, f"is not valid JSON ({error})") from None
     if not isinstance(content, dict):

@@ -62,6 +62,27 @@ def test_a_missing_part_is_named(folder):
 def test_a_folder_that_is_no_model(tmp_path):
     with pytest.raises(BaseModelError, match=r"model_index\.json: is missing"):
         open_model_folder(tmp_path)
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(BaseModelError, match=r"notes\.txt must be a diffusers folder"):
+        open_model_folder(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize("size", [0, 4, 1000, -1])
+def test_weights_that_are_cut_off_are_named(folder, size):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:size])
+    with pytest.raises(BaseModelError, match=r"model\.safetensors: is damaged or cut off"):
+        open_model_folder(folder)
+
+
+def test_weights_under_a_name_that_loaders_do_not_look_for(folder):
+    weights = folder / "text_encoder" / "model.safetensors"
+    weights.rename(weights.with_name("model.fp16.safetensors"))
+    with pytest.raises(BaseModelError, match=r"holds no model\.safetensors; rename model\.fp16"):
+        open_model_folder(folder)
+    weights.with_name("model.fp16.safetensors").unlink()
+    with pytest.raises(BaseModelError, match=r"text_encoder: holds no model\.safetensors; downl"):
+        open_model_folder(folder)
 
 
 def test_fingerprint_follows_weights_and_config_but_not_versions(folder):
