@@ -46,11 +46,13 @@ demo: install ## learn a held-out motion of the puppet world and show it: demo/r
 	$(RUN) -m jobs.customize --recipe puppet --motion demo/motion --out demo/run \
 		--set regularization.folder=demo/regularization $(ARGS)
 
+# The demo's own clips have regularization clips beside them; of others, ARGS says where those are.
 doctor: install ## show what the loader would feed, e.g. make doctor MOTION=my-clips OUT=doctor
-	$(RUN) -m jobs.doctor --motion "$${MOTION:-demo/motion}" --out "$${OUT:-demo/doctor}" $(ARGS)
+	$(RUN) -m jobs.doctor --motion "$${MOTION:-demo/motion}" --out "$${OUT:-demo/doctor}" \
+		$(if $(MOTION),,--set regularization.folder=demo/regularization) $(ARGS)
 
 test: install ## all tests but those that need a GPU, much memory or much time (under 15 minutes on 2 cores)
-	$(RUN) -m pytest -m "not gpu and not large and not chaos" $(ARGS)
+	$(RUN) -m pytest -m "not gpu and not large and not chaos" $(SIDE_BY_SIDE) $(ARGS)
 
 test-fast: install ## the tests that take seconds
 	$(RUN) -m pytest -m "not gpu and not large and not chaos and not slow and not ray" $(ARGS)
