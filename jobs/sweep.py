@@ -16,10 +16,12 @@ from typing import Any
 
 from jobs.checks import check_clips
 from jobs.signals import StopSignals
+from jobs.sweep_trials import KnownTrials, Workload
 from jobs.sweep_view import SweepView
 from motion_ray.backbones.unet3d import check_base
 from motion_ray.cluster.desk import run_folder, settle_finished
-from motion_ray.cluster.paths import lasting_path, with_absolute_paths
+from motion_ray.cluster.paths import lasting_path
+from motion_ray.cluster.search_plan import SearchPlan
 from motion_ray.config import set_path
 from motion_ray.customization.examples import read_clip_lists
 from motion_ray.errors import ConfigError
@@ -31,9 +33,25 @@ from motion_ray.sweeps.results import publish_results
 from motion_ray.sweeps.spec import SweepSpec, load_spec, parse_spec
 from motion_ray.sweeps.status import TrialState
 from motion_ray.sweeps.trial import Trial
-from motion_ray.sweeps.trials import list_trials
 
-DEFAULTS = {"engine.name": "deepspeed"}  # what clusters use; a sweep may say otherwise
+
+@dataclass(frozen=True)
+class Work:
+    """What is left of a sweep.
+
+    Attributes:
+        spec: the sweep.
+        device: ``auto`` takes GPUs if there are any; ``gpu`` also waits for an autoscaler.
+        waiting: trials that are left, in order.
+        search: where further trials come from; null: there are none.
+        unasked: how many of those.
+    """
+
+    spec: SweepSpec
+    device: str
+    waiting: Sequence[Trial]
+    search: SearchPlan | None
+    unasked: int
 
 
 @dataclass(frozen=True)
@@ -83,27 +101,22 @@ def run_sweep(args: argparse.Namespace, signals: StopSignals) -> int:
     here = Path.cwd()
     spec = read_spec(args)
     folders = sweep_folders(args.out, args.store, here)
-    if spec.searcher != "listed":
-        raise ConfigError(
-            f"searcher: {spec.searcher}",
-            "a sweep on a cluster runs what grid, random and seeds list",
-            "leave searcher out",
-        )
-    trials = list_trials(
-        spec, resolve=lambda config: with_absolute_paths(config, here), defaults=DEFAULTS
-    )
-    check_trials(trials)
+    workload = Workload(spec, here)
+    check_trials(workload.examples)
     folders.root.mkdir(parents=True, exist_ok=True)
     with only_process(folders.root, "--out"):
         ledger = Ledger(folders.ledger)
-        waiting = open_record(ledger, folders, trials, args.retry_failed)
-        print(
-            f"sweep of {len(trials)} trials, {len(waiting)} to run, in {folders.root}", flush=True
-        )
-        if waiting and signals.received is None:
-            view = SweepView(trials, ledger.statuses(), folders.log, args.plain)
-            _run(args, spec, folders, waiting, signals, view)
-        return conclude(ledger, trials, folders, signals)
+        known = workload.known(ledger)
+        waiting = open_record(ledger, folders, known.trials, args.retry_failed)
+        left = len(waiting) + known.unasked
+        print(f"sweep of {workload.most} trials, {left} to run, in {folders.root}", flush=True)
+        if left and signals.received is None:
+            work = Work(spec, args.device, waiting, workload.search(), known.unasked)
+            view = SweepView(
+                known.trials, ledger.statuses(), folders.log, args.plain, known.unasked
+            )
+            _run(args, work, folders, signals, view)
+        return conclude(ledger, workload.known(ledger), folders, signals)
 
 
 def read_spec(args: argparse.Namespace) -> SweepSpec:
@@ -210,9 +223,8 @@ def open_record(
 
 def _run(
     args: argparse.Namespace,
-    spec: SweepSpec,
+    work: Work,
     folders: SweepFolders,
-    waiting: Sequence[Trial],
     signals: StopSignals,
     view: SweepView,
 ) -> None:
@@ -221,11 +233,11 @@ def _run(
     with open_cluster(args.address or os.environ.get("RAY_ADDRESS")):
         from jobs.sweep_run import run_trials  # imports ray, which open_cluster has prepared
 
-        run_trials(spec, args.device, folders, waiting, signals, view)
+        run_trials(work, folders, signals, view)
 
 
 def conclude(
-    ledger: Ledger, trials: Sequence[Trial], folders: SweepFolders, signals: StopSignals
+    ledger: Ledger, known: KnownTrials, folders: SweepFolders, signals: StopSignals
 ) -> int:
     """Register the best, write the page and say what came of a sweep; returns the exit code.
 
@@ -240,12 +252,12 @@ def conclude(
         folders.root.name,
     )
     statuses = ledger.statuses()
-    mine = [(trial, statuses[trial.identity]) for trial in trials]
+    mine = [(trial, statuses[trial.identity]) for trial in known.trials]
     failed = [(trial, status) for trial, status in mine if status.state is TrialState.FAILED]
     for trial, status in failed:
         print(f"failed: {trial.motion} {trial.short} ({trial.label}): {status.reason}")
-    left = sum(not status.state.over for _, status in mine)
-    done = len(mine) - left - len(failed)
+    over = sum(status.state.over for _, status in mine)
+    left, done = len(mine) - over + known.unasked, over - len(failed)
     again = "; run the same command to go on" if left else ""
     print(f"{done} done, {len(failed)} failed, {left} left{again}")
     for best in results.registered:

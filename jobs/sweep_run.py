@@ -4,42 +4,34 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 
 import ray
 
 from jobs.signals import StopSignals
-from jobs.sweep import SweepFolders
+from jobs.sweep import SweepFolders, Work
 from jobs.sweep_view import SweepView
 from motion_ray.cluster.resources import WorkerResources, choose_resources, count_workers
 from motion_ray.cluster.scoring import SLOTS_EACH
 from motion_ray.cluster.sweep import SweepJob, SweepPlan
 from motion_ray.errors import ConfigError
 from motion_ray.sweeps.spec import SweepSpec
-from motion_ray.sweeps.trial import Trial
 
 REFRESH_SECONDS = 0.5
 STOP_SECONDS = 30.0  # for steps that are under way; whether they end or are ended, all resumes
 
 
-def run_trials(
-    spec: SweepSpec,
-    device: str,
-    folders: SweepFolders,
-    waiting: Sequence[Trial],
-    signals: StopSignals,
-    view: SweepView,
-) -> None:
+def run_trials(work: Work, folders: SweepFolders, signals: StopSignals, view: SweepView) -> None:
     """Run trials on the connected cluster until they are over or a stop is asked for.
 
     Raises:
         ConfigError: the cluster cannot hold one.
     """
     signals.install()  # ray.init has put its own in their place
-    resources = trial_resources(spec, device)
-    slots, scorers = share_places(spec, waiting, count_workers(ray.nodes(), resources), resources)
+    spec = work.spec
+    resources = trial_resources(spec, work.device)
+    slots, scorers = share_places(work, count_workers(ray.nodes(), resources), resources)
     plan = SweepPlan(
-        identities=[trial.identity for trial in waiting],
+        identities=[trial.identity for trial in work.waiting],
         ledger=str(folders.ledger),
         runs=folders.runs,
         cache=folders.cache,
@@ -49,6 +41,9 @@ def run_trials(
         resources=resources,
         policy=spec.policy,
         scorers=scorers,
+        search=work.search,
+        unasked=work.unasked,
+        stall_seconds=spec.stall_timeout_s,
     )
     view.expect(plan.slots)
     job = SweepJob(plan)
@@ -61,24 +56,22 @@ def run_trials(
         print(f"error: the sweep cannot go on: {job.failure}", file=sys.stderr)
 
 
-def share_places(
-    spec: SweepSpec, waiting: Sequence[Trial], places: int, resources: WorkerResources
-) -> tuple[int, int]:
+def share_places(work: Work, places: int, resources: WorkerResources) -> tuple[int, int]:
     """How many places are slots for trials, and how many scorers of validations.
 
     Args:
-        spec: of the sweep.
-        waiting: trials that are left.
+        work: what is left of the sweep.
         places: that the cluster has room for.
         resources: of a place.
 
     Raises:
         ConfigError: there are too few.
     """
-    beside = spec.validation == "actor" and any(
-        trial.config.validation.floor is not None for trial in waiting
-    )
-    slots = min(spec.concurrency or places, len(waiting))
+    spec = work.spec
+    # A searcher may pick any floor, so it is expected to.
+    floors = [trial.config.validation.floor is not None for trial in work.waiting]
+    beside = spec.validation == "actor" and (work.unasked > 0 or any(floors))
+    slots = min(spec.concurrency or places, len(work.waiting) + work.unasked)
     scorers = max(1, round(slots / SLOTS_EACH)) if beside else 0
     if spec.concurrency is None:
         slots = min(slots, places - scorers)

@@ -34,6 +34,7 @@ class SweepView:
         statuses: where they stand at the beginning.
         log: file that gets a JSON line for every change; metrics are written beside it.
         plain: lines also on a terminal.
+        unasked: trials that a searcher has still to think of.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class SweepView:
         statuses: Mapping[str, TrialStatus],
         log: Path,
         plain: bool,
+        unasked: int = 0,
     ) -> None:
+        self._unasked = unasked
         self._trials = {trial.identity: trial for trial in trials}
         self._statuses = {key: statuses[key] for key in self._trials}
         self._progress: dict[str, Progress] = {}
@@ -98,6 +101,8 @@ class SweepView:
             case TrialStatus():
                 self._statuses[news.identity] = news.item
                 self._print(self._standing(news.identity, news.item, news.slot))
+            case Trial():
+                self._learn(news.item)
             case Attempt(number=number, host=host, pid=pid):
                 again = "" if number == 1 else f" again, number {number}"
                 self._print(f"{news.slot}: worker started{again} on {host} (process {pid})")
@@ -106,10 +111,17 @@ class SweepView:
             case item:
                 self._progress.setdefault(news.identity, Progress()).update(item)
 
+    def _learn(self, trial: Trial) -> None:
+        """A searcher has picked this trial, or one that was known goes on."""
+        if trial.identity not in self._trials:
+            self._unasked = max(0, self._unasked - 1)
+            self._trials[trial.identity] = trial
+            self._statuses[trial.identity] = TrialStatus()
+
     def _draw(self) -> None:
         self._drawn = time.monotonic()
         pulses = {key: _pulse(progress) for key, progress in self._progress.items()}
-        table = make_table(self._trials, self._statuses, pulses, self._slots)
+        table = make_table(self._trials, self._statuses, pulses, self._slots, self._unasked)
         with self._log.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in json_lines(table, self._table))
         self._table = table

@@ -8,6 +8,7 @@ record, and what is not waits again. Plain Python; Ray makes an actor of it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from motion_ray.cluster.outcome import Outcome
 from motion_ray.cluster.progress import Progress
 from motion_ray.cluster.relay import CAPACITY, Attempt, Item
 from motion_ray.cluster.slot_times import SlotTimes, Start
+from motion_ray.cluster.stall import Stall
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.run import RunFolder
 from motion_ray.sweeps.ledger import Ledger
@@ -28,6 +30,7 @@ from motion_ray.sweeps.trial import Trial
 from motion_ray.types import Checkpointed, RunStarted, StepDone
 
 Rest = Literal["wait", "leave"]  # what a slot does instead of a trial
+KILL_SECONDS = 60.0  # from the kill of a process to the news of it
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,13 @@ class News:
     Attributes:
         identity: of the trial; empty: about a slot without one.
         slot: where it happens.
-        item: an event of the run, or its new standing in the ledger.
+        item: an event of the run, its new standing in the ledger, or the trial itself if a
+            searcher has just thought of it.
     """
 
     identity: str
     slot: str
-    item: Item | TrialStatus
+    item: Item | TrialStatus | Trial
 
 
 @dataclass
@@ -71,7 +75,9 @@ class _Held:
     identity: str
     attempt: int
     since: float
+    heard: float  # when it last showed progress
     progress: Progress = field(default_factory=Progress)
+    stalled: float | None = None  # since when it counts as hanging
     stop: str | None = None  # why it is to end early
     saved: bool = False  # a checkpoint since this attempt began training
 
@@ -88,6 +94,7 @@ class SweepDesk:
         store: path or URI that all trials publish into; null: each into one of its own.
         by_name: whether trials run in folders of their motions' names alone; only where each trial
             has a motion of its own.
+        stall_seconds: without a sign of progress after which a trial hangs.
     """
 
     def __init__(
@@ -100,7 +107,9 @@ class SweepDesk:
         *,
         store: str | None = None,
         by_name: bool = False,
+        stall_seconds: float = math.inf,
     ) -> None:
+        self._stall_seconds = stall_seconds
         self._ledger, self._runs, self._retries = Ledger(ledger), Path(runs), retries
         self._store, self._by_name = store, by_name
         self._clock, self._times = clock, SlotTimes(slots, clock)
@@ -108,6 +117,7 @@ class SweepDesk:
         self._held: dict[str, _Held] = {}
         self._last: dict[str, Progress] = {}
         self._processes: dict[str, Attempt] = {}
+        self._nodes: dict[str, str] = {}
         self._news: deque[News] = deque(maxlen=CAPACITY)
         self._closing = False
 
@@ -126,6 +136,7 @@ class SweepDesk:
     def add(self, trial: Trial) -> None:
         """Put a trial that a searcher thought of into the ledger, if it is new."""
         self._ledger.add([trial])
+        self._news.append(News(trial.identity, "", trial))
 
     def look(self, identity: str) -> Glance:
         """How a trial is doing."""
@@ -151,11 +162,18 @@ class SweepDesk:
 
     # --- for slots --------------------------------------------------------------------------------
 
-    def enter(self, slot: str, host: str, pid: int) -> None:
-        """A process begins to serve a slot; whatever the slot held before is lost."""
+    def enter(self, slot: str, host: str, pid: int, node: str = "") -> None:
+        """A process begins to serve a slot; whatever the slot held before is lost.
+
+        Args:
+            slot: its name.
+            host: name of the machine.
+            pid: process id there.
+            node: Ray's id of the machine.
+        """
         self.lost(slot, "the process that ran it is gone")
         number = self._processes[slot].number + 1 if slot in self._processes else 1
-        self._processes[slot] = Attempt(number, host, pid)
+        self._processes[slot], self._nodes[slot] = Attempt(number, host, pid), node
         self._times.up(slot)
         self._news.append(News("", slot, self._processes[slot]))
 
@@ -170,7 +188,8 @@ class SweepDesk:
             attempt = self._ledger.start(identity, f"{process.host} {slot} ({process.pid})")
             if attempt is None:
                 continue  # it is over, or another submission runs it
-            self._held[slot] = _Held(identity, attempt, self._clock())
+            now = self._clock()
+            self._held[slot] = _Held(identity, attempt, since=now, heard=now)
             self._last[identity] = self._held[slot].progress
             self._times.take(slot)
             self._tell_status(identity, slot)
@@ -183,6 +202,7 @@ class SweepDesk:
         held = self._held.get(slot)
         if held is None or held.identity != identity:
             return True  # it was given up, and may be running elsewhere
+        held.heard = self._clock()
         for item in items:
             held.progress.update(item)
             match item:
@@ -234,8 +254,14 @@ class SweepDesk:
         if held is None:
             return
         self._times.free(slot)
-        # An attempt that got further than the one before it has used its machine well.
-        retries = None if held.saved or self._closing else self._retries
+        hung = held.stalled is not None
+        if hung:
+            seconds = f"{self._stall_seconds:g} s"
+            reason = f"no sign of progress for {seconds}, so its process was killed ({reason})"
+        # An attempt that got further than the one before it has used its machine well. One that
+        # hung may do so again after every checkpoint.
+        spared = (held.saved and not hung) or self._closing
+        retries = None if spared else self._retries
         state = self._ledger.interrupt(
             held.identity,
             held.attempt,
@@ -247,6 +273,23 @@ class SweepDesk:
         if state is TrialState.WAITING:
             self._queue.appendleft(held.identity)
         self._tell_status(held.identity, slot)
+
+    # --- for the conductor --------------------------------------------------------------------
+
+    def stalled(self) -> list[Stall]:
+        """Processes to be killed, because their trials have begun to hang; each is told once.
+
+        A trial whose process is not lost some time later, for example because it cannot be killed,
+        is given to another slot.
+        """
+        found, now = [], self._clock()
+        for slot, held in list(self._held.items()):
+            if held.stalled is None and now - held.heard > self._stall_seconds:
+                held.stalled = now
+                found.append(Stall(self._nodes[slot], self._processes[slot].pid))
+            elif held.stalled is not None and now - held.stalled > KILL_SECONDS:
+                self.lost(slot, "it could not be killed")
+        return found
 
     # --- for the submitting script ----------------------------------------------------------------
 

@@ -82,7 +82,8 @@ def serve_slot(loop_config: dict[str, Station]) -> None:
     station = loop_config["station"]
     prepare_worker_environment(station.resources.device, os.environ)
     desk = station.desk
-    ray.get(desk.enter.remote(station.slot, socket.gethostname(), os.getpid()))
+    node = ray.get_runtime_context().get_node_id()
+    ray.get(desk.enter.remote(station.slot, socket.gethostname(), os.getpid(), node))
     # Imported before there is a trial: that time would be the trial's.
     import motion_ray.customization.loop  # noqa: F401
     from motion_ray.customization.deepspeed_setup import preload

@@ -8,6 +8,7 @@ the same sweep started again goes on from them and asks nothing of Ray.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -25,14 +26,18 @@ from motion_ray.cluster.desk import News, SweepDesk
 from motion_ray.cluster.policy import PolicyScheduler
 from motion_ray.cluster.resources import WorkerResources
 from motion_ray.cluster.scoring import start_scorers
+from motion_ray.cluster.search_plan import SearchPlan
+from motion_ray.cluster.searchers import DeskSearcher
 from motion_ray.cluster.slot_times import Start
 from motion_ray.cluster.slots import Station, start_slot
+from motion_ray.cluster.stalls import StallGuard
 from motion_ray.cluster.trial_driver import IDENTITY, TrialDriver
 from motion_ray.sweeps.spec import PolicySettings
 
 logger = logging.getLogger(__name__)
 
 AHEAD = 1  # drivers that wait with their trial for a slot, so that no slot waits for a driver
+UNLIMITED = -1  # trials that Tune may start; a searcher knows when to end
 DRIVER_FAILURES = 5  # killed drivers of one trial
 DRIVER_SHARE = 0.001
 LEAVE_SECONDS = 5.0  # for slots to end by themselves
@@ -67,6 +72,9 @@ class SweepPlan:
     resources: WorkerResources
     policy: PolicySettings | None = None
     scorers: int = 0
+    search: SearchPlan | None = None
+    unasked: int = 0
+    stall_seconds: float = math.inf
     store: str | None = None
     by_name: bool = False
 
@@ -111,12 +119,14 @@ class Conductor:
                 ),
                 plan.scratch / "slots",
             )
-            for number in range(min(plan.slots, len(plan.identities)))
+            for number in range(min(plan.slots, len(plan.identities) + plan.unasked))
         ]
         self._tuner = Background(lambda: _tune(plan, desk), "ray-tune")
+        self._guard = StallGuard(desk, plan.stall_seconds)
 
     def look(self) -> Standing:
-        """How far everything is."""
+        """How far everything is; called all the time, so it also looks for trials that hang."""
+        self._guard.look()
         living = sum(not slot.over for slot in self._slots)
         failures = [each.failure for each in (self._tuner, *self._slots) if each.failure]
         over = self._tuner.over or not living
@@ -143,6 +153,7 @@ class SweepJob:
             *(plan.ledger, str(plan.runs), plan.slots, plan.retries),
             store=plan.store,
             by_name=plan.by_name,
+            stall_seconds=plan.stall_seconds,
         )
         self._conductor: Any = ray.remote(Conductor).options(**place).remote(plan, self._desk)
         self._standing = Standing(over=False, slots=plan.slots, failure=None)
@@ -230,12 +241,19 @@ def _tune(plan: SweepPlan, desk: Any) -> None:
     scheduler = None
     if plan.policy is not None:
         scheduler = PolicyScheduler(plan.policy, plan.ledger, plan.runs, desk)
+    space: dict[str, Any] = {IDENTITY: ray.tune.grid_search(list(plan.identities))}
+    config = ray.tune.TuneConfig(
+        max_concurrent_trials=plan.slots + AHEAD, reuse_actors=True, scheduler=scheduler
+    )
+    if plan.search is not None:
+        # Nothing ahead: a trial that is picked later is picked knowing more.
+        space, config.max_concurrent_trials = {}, plan.slots
+        config.search_alg = DeskSearcher(plan.search.open(plan.ledger, plan.runs), desk)
+        config.num_samples = UNLIMITED
     ray.tune.Tuner(
         driver,
-        param_space={IDENTITY: ray.tune.grid_search(list(plan.identities))},
-        tune_config=ray.tune.TuneConfig(
-            max_concurrent_trials=plan.slots + AHEAD, reuse_actors=True, scheduler=scheduler
-        ),
+        param_space=space,
+        tune_config=config,
         run_config=ray.tune.RunConfig(
             name="tune",
             storage_path=str(plan.scratch),

@@ -83,7 +83,7 @@ def best(standings: Sequence[Standing]) -> Standing | None:
 
 
 def _ranked(entries: list[Entry], untrained: Mapping[str, float]) -> list[Standing]:
-    placed = [(_remaining(entry, untrained[entry.curve.yardstick]), entry) for entry in entries]
+    placed = [(remaining_loss(entry, untrained[entry.curve.yardstick]), entry) for entry in entries]
     placed.sort(key=lambda each: _order(*each))
     standings, place = [], 0
     for remaining, entry in placed:
@@ -113,14 +113,20 @@ def _untrained(entries: Iterable[Entry]) -> dict[str, float]:
     """
     means: dict[str, list[float]] = defaultdict(list)
     for entry in entries:
-        curve = entry.curve
-        first = math.ceil(FIRST_SHARE * curve.max_steps)
-        losses = [loss for step, loss in curve.losses.items() if step <= first]
-        means[curve.yardstick] += [statistics.fmean(losses)] if losses else []
+        first = first_loss(entry.curve)
+        means[entry.curve.yardstick] += [] if math.isnan(first) else [first]
     return {key: statistics.median(values or [math.nan]) for key, values in means.items()}
 
 
-def _remaining(entry: Entry, untrained: float) -> Estimate:
+def first_loss(curve: Curve) -> float:
+    """Loss on D^m of the hardly trained model; NaN if no motion clip was drawn there."""
+    first = math.ceil(FIRST_SHARE * curve.max_steps)
+    losses = [loss for step, loss in curve.losses.items() if step <= first]
+    return statistics.fmean(losses) if losses else math.nan
+
+
+def remaining_loss(entry: Entry, untrained: float) -> Estimate:
+    """Loss on D^m at the step of the delta, or the last known one, as a share of ``untrained``."""
     curve = entry.curve
     last = entry.delta_step or max(curve.losses, default=0)
     first = last - math.ceil(LAST_SHARE * curve.max_steps)

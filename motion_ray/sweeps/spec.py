@@ -21,17 +21,16 @@ from motion_ray.sweeps.distributions import Distribution
 from motion_ray.sweeps.dotted import overlap
 
 #: What Ray Tune calls its searchers. "listed" needs none: grid and random give the trials.
-SEARCHERS = (
-    "listed",
-    "ax",
-    "bayesopt",
-    "bohb",
-    "hebo",
-    "hyperopt",
-    "nevergrad",
-    "optuna",
-    "zoopt",
-)
+SEARCHERS = ("listed", "bayesopt", "hebo", "hyperopt", "optuna")
+
+#: Searchers of Ray Tune that a sweep cannot use, and why. A sweep that is resumed has to find its
+#: searcher as it was, so a searcher takes a seed and gives the same suggestions again.
+UNFIT_SEARCHERS = {
+    "ax": "takes no seed through Ray Tune",
+    "bohb": "needs its own scheduler, which ends trials by one metric",
+    "nevergrad": "takes no seed through Ray Tune",
+    "zoopt": "takes no seed through Ray Tune",
+}
 
 #: Settings that have a key of their own in sweep.yaml.
 OWN_KEYS = {"motion": "motions", "seed": "seeds", "base": "base", "recipe": "recipe"}
@@ -52,6 +51,7 @@ EXAMPLES = {
     "concurrency": "concurrency: 4",
     "resources": "resources: {gpu: 1, cpu: 4}",
     "retries": "retries: 2",
+    "stall_timeout_s": "stall_timeout_s: 3600",
 }
 
 
@@ -60,10 +60,15 @@ class _Frozen(BaseModel):
 
 
 class RandomSearch(_Frozen):
-    """Settings drawn at random; every motion, grid point and seed gets the same samples."""
+    """Settings drawn at random; every motion, grid point and seed gets the same samples.
 
-    samples: int = Field(ge=1, le=100_000, description="draws of all settings together")
-    seed: int = Field(default=0, description="of the draws, not of the training")
+    With a searcher, every motion, grid point and seed gets a search of its own instead.
+    """
+
+    samples: int = Field(
+        ge=1, le=100_000, description="draws of all settings together, or trials of each search"
+    )
+    seed: int = Field(default=0, description="of draws and searchers, not of the training")
     settings: dict[str, Distribution] = Field(min_length=1, description="dotted name to values")
 
 
@@ -135,10 +140,18 @@ class SweepSpec(_Frozen):
     retries: int = Field(
         default=2, ge=0, description="new attempts after a lost worker or node, for each trial"
     )
+    stall_timeout_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="seconds without a sign of progress after which a trial's process is killed",
+    )
 
     @field_validator("searcher")
     @classmethod
     def _known_searcher(cls, value: str) -> str:
+        if value in UNFIT_SEARCHERS:
+            rule = f"{value} {UNFIT_SEARCHERS[value]}; take one of {', '.join(SEARCHERS)}"
+            raise ValueError(rule)
         if value not in SEARCHERS:
             raise ValueError(f"is one of {', '.join(SEARCHERS)}")
         return value

@@ -107,6 +107,7 @@ def make_table(
     statuses: Mapping[str, TrialStatus],
     pulses: Mapping[str, Pulse],
     slots: int,
+    unasked: int = 0,
 ) -> SweepTable:
     """Build the table.
 
@@ -115,6 +116,7 @@ def make_table(
         statuses: of the same trials.
         pulses: of those that run, or ran last, as far as they are known.
         slots: trials that can run at once.
+        unasked: trials that a searcher has still to think of; time is reckoned for them.
     """
     pace = _pace(trials, statuses, pulses)
     rows = [_row(trials[key], status, pulses.get(key), pace) for key, status in statuses.items()]
@@ -123,7 +125,7 @@ def make_table(
         states={str(state): n for state, n in Counter(row.state for row in rows).items()},
         attempts=sum(status.attempts for status in statuses.values()),
         trial_seconds=sum(status.seconds for status in statuses.values()),
-        seconds_left=_time_left(rows, slots, pace),
+        seconds_left=_time_left(rows, slots, pace, unasked),
     )
     return SweepTable(tuple(sorted(rows, key=lambda row: place[row.state])), totals)
 
@@ -180,9 +182,9 @@ def _pace(
     return statistics.median(known) if known else None
 
 
-def _time_left(rows: list[Row], slots: int, pace: float | None) -> float | None:
+def _time_left(rows: list[Row], slots: int, pace: float | None, unasked: int) -> float | None:
     """When the last trial ends if each goes to the first slot that becomes free."""
-    if all(row.state.over for row in rows):
+    if all(row.state.over for row in rows) and not unasked:
         return 0.0
     if pace is None or slots < 1:
         return None
@@ -192,4 +194,6 @@ def _time_left(rows: list[Row], slots: int, pace: float | None) -> float | None:
     for row in rows:
         if row.state is TrialState.WAITING:
             heapq.heapreplace(free, free[0] + (row.seconds_left or 0.0))
+    for _ in range(unasked):
+        heapq.heapreplace(free, free[0] + pace * max(row.max_steps for row in rows))
     return max(free)

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from motion_ray.cluster.desk import Order, SweepDesk, run_folder, settle_finished
+from motion_ray.cluster.desk import (
+    KILL_SECONDS,
+    Order,
+    SweepDesk,
+    run_folder,
+    settle_finished,
+)
 from motion_ray.cluster.outcome import Outcome
 from motion_ray.cluster.relay import Attempt
+from motion_ray.cluster.stall import Stall
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.run import RunFolder
 from motion_ray.errors import DataError
@@ -185,3 +192,57 @@ def test_a_result_that_the_record_missed_is_put_there_and_run_by_nobody(
     desk.enter("left", "host", 1)
     desk.post(trials[1].identity)
     assert desk.take("left") == "wait"
+
+
+def test_a_trial_that_hangs_is_killed_and_retried_a_bounded_number_of_times(
+    ledger: Ledger, trials: list[Trial], tmp_path: Path
+) -> None:
+    now = [0.0]
+    runs = str(tmp_path / "runs")
+    desk = SweepDesk(ledger.uri, runs, 2, retries=1, clock=lambda: now[0], stall_seconds=60)
+    for number, slot in enumerate(("left", "right"), 1):
+        desk.enter(slot, "host", number, f"node-{number}")
+    identity, other = trials[0].identity, trials[1].identity
+    desk.post(identity)
+    desk.post(other)
+    assert (taken(desk, "left").identity, taken(desk, "right").identity) == (identity, other)
+    for seconds in (30.0, 60.0, 90.0):  # the left one works, the right one gets nowhere
+        now[0] = seconds
+        desk.push("left", identity, [STARTED, step(int(seconds)), Checkpointed(1, "")])
+        assert desk.stalled() == ([Stall("node-2", 2)] if seconds > 60 else [])
+    assert desk.stalled() == []  # told once
+    desk.lost("right", "the worker was lost")
+    history = ledger.history(other)
+    assert [event.kind for event in history] == ["started", "interrupted"]
+    assert "no sign of progress for 60 s" in history[-1].reason
+    desk.enter("right", "host", 3, "node-2")
+    assert taken(desk, "right").attempt == 2
+    now[0] = 200.0
+    desk.push("left", identity, [step(91)])
+    assert desk.stalled() == [Stall("node-2", 3)]
+    desk.lost("right", "the worker was lost")
+    status = ledger.status(other)
+    assert status.state is TrialState.FAILED and "after 2 lost attempts" in status.reason
+
+
+def test_a_trial_that_hangs_after_a_checkpoint_is_counted_and_one_that_cannot_be_killed_moves(
+    ledger: Ledger, trials: list[Trial], tmp_path: Path
+) -> None:
+    now = [0.0]
+    runs = str(tmp_path / "runs")
+    desk = SweepDesk(ledger.uri, runs, 2, retries=1, clock=lambda: now[0], stall_seconds=60)
+    desk.enter("left", "host", 1, "node-1")
+    desk.enter("right", "host", 2, "node-2")
+    identity = trials[0].identity
+    desk.post(identity)
+    taken(desk, "left")
+    desk.push("left", identity, [STARTED, Checkpointed(4, "")])
+    now[0] = 61.0
+    assert desk.stalled() == [Stall("node-1", 1)]
+    now[0] = 61.0 + KILL_SECONDS
+    assert desk.stalled() == [] and desk.take("right") == "wait"
+    now[0] += 1
+    assert desk.stalled() == []
+    assert taken(desk, "right").attempt == 2
+    assert ledger.status(identity).lost == 1
+    assert desk.push("left", identity, [step(5)]) is True  # should it wake up after all

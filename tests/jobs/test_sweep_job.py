@@ -11,6 +11,7 @@ import yaml
 
 from jobs.customize import arguments, main
 from jobs.sweep import (
+    Work,
     check_trials,
     open_record,
     parse_resources,
@@ -18,6 +19,7 @@ from jobs.sweep import (
     sweep_folders,
 )
 from jobs.sweep_run import share_places
+from jobs.sweep_trials import KnownTrials, Workload
 from motion_ray.cluster.resources import WorkerResources
 from motion_ray.cluster.sweep import driver_share
 from motion_ray.config import CustomizationConfig
@@ -69,18 +71,49 @@ def test_bad_words_are_named() -> None:
         parse_resources("gpu:1")
 
 
-def test_what_a_cluster_cannot_do_is_refused_at_once(
-    tiny_run: CustomizationConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_cluster_cannot_do_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--store s3://bucket/night"):
         sweep_folders("s3://bucket/night", None, tmp_path)
+
+
+def test_a_searcher_whose_package_is_missing_is_refused_with_a_way_to_get_it(
+    tiny_run: CustomizationConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     drawn = {"samples": 1, "settings": {"optimizer.lr": {"kind": "choice", "values": [1.0]}}}
     sweep = tmp_path / "sweep.yaml"
-    content = {"motions": [tiny_run.motion], "searcher": "optuna", "random": drawn}
+    content = {"motions": [tiny_run.motion], "searcher": "hebo", "random": drawn}
     sweep.write_text(yaml.safe_dump(content))
     assert main(["--sweep", str(sweep), "--out", str(tmp_path / "out")]) == 2
-    assert "searcher: optuna" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "searcher: hebo: needs the package hebo" in message and "pip install" in message
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_left_counts_what_a_searcher_has_still_to_think_of(
+    tiny_run: CustomizationConfig, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(tiny_run.model_dump(mode="json")))
+    drawn = {"kind": "uniform", "low": 0.001, "high": 0.002}
+    values = {
+        "recipe": str(recipe),
+        "motions": [tiny_run.motion],
+        "searcher": "optuna",
+        "seeds": [0, 1],
+        "random": {"samples": 3, "settings": {"optimizer.lr": drawn}},
+    }
+    workload = Workload(parse_spec(values), tmp_path)
+    assert (len(workload.examples), workload.most) == (2, 6)
+    ledger = Ledger(tmp_path / "ledger")
+    known = workload.known(ledger)
+    assert (list(known.trials), known.unasked) == ([], 6)
+    assert share_places(_work(workload, known), 9, CORE) == (6, 0)
+
+
+def _work(workload: Workload, known: KnownTrials) -> Work:
+    plan = workload.search()
+    assert plan is not None
+    return Work(plan.spec, "cpu", known.trials, plan, known.unasked)
 
 
 @pytest.mark.parametrize(
@@ -100,17 +133,17 @@ def test_places_are_shared_between_trials_and_scorers(
     floor = {"validation": {"floor": {"relative": 0.9}}}
     trials = [Trial(letter * 64, "m", {}, tiny_run.replace(floor)) for letter in "abcd"]
     spec = parse_spec({"motions": ["m"], **keys})
-    assert share_places(spec, trials, places, CORE) == expected
+    assert share_places(Work(spec, "cpu", trials, None, 0), places, CORE) == expected
 
 
 def test_too_few_places_are_refused(tiny_run: CustomizationConfig) -> None:
     floor = {"validation": {"floor": {"relative": 0.9}}}
     trials = [Trial("a" * 64, "m", {}, tiny_run.replace(floor))]
     with pytest.raises(ConfigError, match="no room for a trial "):
-        share_places(parse_spec({"motions": ["m"]}), trials, 0, CORE)
+        share_places(Work(parse_spec({"motions": ["m"]}), "cpu", trials, None, 0), 0, CORE)
     beside = parse_spec({"motions": ["m"], "validation": "actor"})
     with pytest.raises(ConfigError, match="no room for a trial and a scorer"):
-        share_places(beside, trials, 1, CORE)
+        share_places(Work(beside, "cpu", trials, None, 0), 1, CORE)
 
 
 def test_drivers_go_where_only_the_head_is() -> None:

@@ -15,6 +15,7 @@ import yaml
 
 from motion_ray.config import CustomizationConfig
 from motion_ray.sweeps.ledger import Ledger
+from motion_ray.sweeps.search_log import Asked, SearchLog, Told
 from motion_ray.sweeps.status import TrialState
 from tests.ray.nodes import Nodes
 from tests.ray.running import Job, metrics, result
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.timeout(3600)
 FREE_SECONDS = 60.0
 PATIENCE = 1200.0  # seconds; an idle machine needs a tenth
 STEPS = 6
+FLOOR = -0.165  # appearance of a random base is about -0.144; a rate of 1e-3 ends below this
 StartSweep = Callable[..., Job]
 
 
@@ -146,6 +148,74 @@ def test_killed_drivers_worker_and_script_are_survived_and_a_bad_trial_stops_nob
         events = [event.kind for event in ledger.history(identity)]
         assert events.count("finished") + events.count("failed") == 1
     nodes.free_after(FREE_SECONDS)
+
+
+def test_a_searcher_is_found_again_after_a_kill_and_submitted_again_runs_nothing(
+    start_sweep: StartSweep, nodes: Nodes, motions: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    rates = {"optimizer.lr": {"kind": "loguniform", "low": 1e-5, "high": 1e-2}}
+    keys = {
+        "searcher": "optuna",
+        "random": {"samples": 4, "settings": rates},
+        "motions": motions[:1],
+    }
+    job = start_sweep(out, **keys)
+    job.until(lambda: len(finished(out)) >= 1, PATIENCE)
+    before = finished(out)
+    os.killpg(job.process.pid, signal.SIGKILL)
+    job.process.wait()
+    nodes.free_after(FREE_SECONDS)
+
+    again = start_sweep(out, **keys)
+    assert again.finish(PATIENCE) == 0, again.printed
+    assert "4 done, 0 failed, 0 left" in again.printed
+    assert_nothing_lost_or_repeated(out, 4, before)
+    entries = SearchLog(out / "ledger").entries()
+    asked = [entry for entry in entries if isinstance(entry, Asked)]
+    assert [entry.number for entry in asked] == [1, 2, 3, 4]
+    assert {entry.trial for entry in asked} == set(Ledger(out / "ledger").trials())
+    assert len({entry.settings["optimizer.lr"] for entry in asked}) == 4
+    # Two run at once, so the last two were picked in the light of results.
+    told = [entry for entry in entries[: entries.index(asked[2])] if isinstance(entry, Told)]
+    assert told and 0 < told[0].value <= 1
+
+    third = start_sweep(out, **keys)
+    assert third.finish(120) == 0, third.printed
+    assert "sweep of 4 trials, 0 to run" in third.printed
+    assert SearchLog(out / "ledger").entries()[: len(entries)] == entries
+    assert "worker started" not in third.printed
+
+
+def test_scored_by_an_actor_a_trial_stops_at_the_step_at_which_it_would_have_stopped_itself(
+    start_sweep: StartSweep, motions: list[str], tmp_path: Path
+) -> None:
+    keys = {
+        "motions": motions[:1],
+        "grid": {"optimizer.lr": [1.0e-5, 1.0e-3]},
+        "appearance": {"clip_model": "puppet", "value": FLOOR},
+        "set": {"max_steps": 12, "validation.every": 2, "engine.threads": 1},
+    }
+    found = {}
+    for name in ("trial", "actor"):
+        out = tmp_path / name
+        job = start_sweep(out, validation=name, **keys)
+        assert job.finish(PATIENCE) == 0, job.printed
+        found[name] = ends(out)
+    assert found["actor"] == found["trial"]
+    reasons = [reason for _, _, reason, _ in found["trial"].values()]
+    assert sorted(reasons) == ["appearance_floor", "max_steps"]
+
+
+def ends(out: Path) -> dict[str, tuple[int, int, str, list[float]]]:
+    """Of each trial: its last step, its delta's, why it ended, and what its validations said."""
+    found = {}
+    for identity, trial in Ledger(out / "ledger").trials().items():
+        folder = out / "runs" / trial.motion / trial.short
+        ended = result(folder)
+        scores = [line["appearance"] for line in metrics(folder) if line["event"] == "validation"]
+        found[identity] = (ended["step"], ended["delta_step"], ended["reason"], scores)
+    return found
 
 
 @pytest.mark.chaos
