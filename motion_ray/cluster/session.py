@@ -120,7 +120,9 @@ def _existing_cluster(address: str) -> Iterator[ClusterSession]:
             "to send a job to a dashboard address use: ray job submit --address "
             f"{address} --working-dir . -- python -m jobs.customize ...",
         )
-    if address != "auto":
+    if address == "auto":
+        forget_dead_cluster(Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray")
+    else:
         _require_listener(address)
     import ray
     from ray.exceptions import AuthenticationError
@@ -147,6 +149,27 @@ def _require_listener(address: str) -> None:
             return
     except OSError as error:
         raise _unreachable(address, f"nothing answers there ({error})") from error
+
+
+def forget_dead_cluster(folder: Path) -> None:
+    """Remove Ray's note of the last cluster of this machine if nothing answers there any more.
+
+    A head that was killed leaves the note, and whoever then looks for a cluster waits for that one
+    for minutes. ``ray stop`` removes it too.
+
+    Args:
+        folder: Ray's temporary folder.
+    """
+    note = folder / "ray_current_cluster"
+    try:
+        host, _, port = note.read_text().strip().rpartition(":")
+    except FileNotFoundError:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        logger.warning("forgetting the cluster at %s:%s: nothing answers (%s)", host, port, error)
+        note.unlink(missing_ok=True)
 
 
 def _unreachable(address: str, rule: str) -> ConfigError:

@@ -6,11 +6,13 @@ test's end. A process of its own, because Ray keeps one cluster's address and to
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +98,8 @@ def serve(count: int) -> None:
 
     common = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
     head = {"num_cpus": 0, "resources": {"driver": 1}, **common}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    with _unannounced():
+        cluster = Cluster(initialize_head=True, head_node_args=head)
     workers = [cluster.add_node(num_cpus=1, **common) for _ in range(count - 1)]
     ray.init(address=cluster.address, log_to_driver=False)
     _tell({"address": cluster.address})
@@ -118,6 +121,20 @@ def serve(count: int) -> None:
                 )
     ray.shutdown()
     cluster.shutdown()
+
+
+@contextlib.contextmanager
+def _unannounced() -> Iterator[None]:
+    """Put back what Ray notes of this machine's cluster: ours may be killed, and its address would
+    stay there for every later ``ray.init()`` and ``serve run`` to wait for.
+    """
+    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    before = note.read_bytes() if note.exists() else None
+    yield
+    if before is None:
+        note.unlink(missing_ok=True)
+    else:
+        note.write_bytes(before)
 
 
 def _units(resources: dict[str, float]) -> dict[str, float]:
