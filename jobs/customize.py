@@ -1,6 +1,6 @@
 """Teach a base model a motion, in a Ray Train worker: from clips to a delta and a page.
 
-    python -m jobs.customize --motion clips/my-motion --out runs/my-motion
+    python -m jobs.customize --motion clips/arms --out runs/arms --set regularization.folder=clips/b
     python -m jobs.customize --motions clips/a clips/b --sweep sweep.yaml --out sweeps/night-1
 
 The second form runs many trials at once (docs/sweeps.md). Run the same command again to resume. On

@@ -26,7 +26,7 @@ class ServerConfig(BaseModel):
     )
     allowed_origins: tuple[str, ...] = Field(
         default=(),
-        description="web pages on other hosts that may call, e.g. https://studio.example",
+        description="under which a proxy shows this server, e.g. https://studio.example",
     )
 
     body_bytes: int = Field(default=256 * KIB, ge=1, description="of a request")
