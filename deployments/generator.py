@@ -89,7 +89,8 @@ class Generator:
         await asyncio.gather(self._running, return_exceptions=True)
         await asyncio.to_thread(self._studio.close, CLOSE_S)
         try:
-            await asyncio.wait_for(self._leave(), LEAVE_S)
+            async with asyncio.timeout(LEAVE_S):
+                await self._leave()
         except Exception as fault:  # the router may be on its way out as well
             log.info("left without a word: %s", type(fault).__name__)
 
