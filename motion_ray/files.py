@@ -26,6 +26,7 @@ from motion_ray.temporaries import is_temporary, temporary_name, writer_is_gone
 __all__ = [
     "atomic_directory",
     "create_bytes_exclusive",
+    "faults_explained",
     "fsync_directory",
     "remove_directory",
     "remove_stale",
@@ -243,6 +244,22 @@ def _is_empty_directory(path: Path) -> bool:
 
 
 # --- temporaries and errors -----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def faults_explained(
+    folder: Path, error: type[MotionRayError] = MotionRayError, consequence: str = ""
+) -> Iterator[None]:
+    """Faults of the storage leave as ``error``, for what is not written through this file: a log
+    that grows, a library's own file. Arguments as for :func:`atomic_directory`.
+    """
+    try:
+        yield
+    except OSError as fault:
+        cause = _storage_fault(fault, folder / MANIFEST)
+        if cause is None:
+            raise
+        raise error(f"{folder}", *_explain(cause, folder, 0, consequence)) from fault
 
 
 @contextlib.contextmanager

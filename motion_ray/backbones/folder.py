@@ -177,7 +177,8 @@ def _read_json(file: Path, base: Path) -> dict[str, Any]:
         rule = f"cannot be read: {error.strerror}"
         raise BaseModelError(file, rule, "check its permissions") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BaseModelError(file, f"is not valid JSON ({error})") from None
+        rule = f"is not valid JSON ({error})"
+        raise BaseModelError(file, rule, "copy or download it again") from None
     if not isinstance(content, dict):
-        raise BaseModelError(file, "must hold a JSON object")
+        raise BaseModelError(file, "must hold a JSON object", "copy or download it again")
     return content

@@ -23,8 +23,14 @@ def lasting_path(text: str, option: str, here: Path) -> Path:
         here: the current directory.
 
     Raises:
-        ConfigError: it would lie where Ray deletes it.
+        ConfigError: it would lie where Ray deletes it, or is an address.
     """
+    if "://" in text:
+        raise ConfigError(
+            f"{option} {text}",
+            "is an address, and a folder is needed here",
+            f"for example {option} /mnt/shared/my-motion; a sweep's --out may be an address",
+        )
     path = Path(text).expanduser()
     if not path.is_absolute():
         if TEMPORARY in here.parts:
@@ -60,6 +66,8 @@ def with_absolute_paths(config: CustomizationConfig, here: Path) -> Customizatio
     if config.regularization.folder is not None:
         changes["regularization"] = {"folder": absolute(config.regularization.folder)}
     floor = config.validation.floor
-    if floor is not None and (here / Path(floor.clip_model).expanduser()).is_dir():
-        changes["validation"] = {"floor": {"clip_model": absolute(floor.clip_model)}}
+    model = None if floor is None else floor.clip_model
+    # An empty name is no name of the current folder; whoever looks for the model refuses it.
+    if model and (here / Path(model).expanduser()).is_dir():
+        changes["validation"] = {"floor": {"clip_model": absolute(model)}}
     return config.replace(changes)

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
-from motion_ray.config import CustomizationConfig
-from motion_ray.errors import RunFolderError
-from motion_ray.files import write_text_atomic
+from motion_ray.config import CustomizationConfig, parse_config
+from motion_ray.errors import ConfigError, RunFolderError
+from motion_ray.files import faults_explained, write_text_atomic
 from motion_ray.locks import only_process
 from motion_ray.metrics import MetricsLog
 from motion_ray.types import RunFinished, StepDone, Validated
 
+Resolve = Callable[[CustomizationConfig], CustomizationConfig]
 SHORT = Repr()  # settings in a message
 SHORT.maxlist, SHORT.maxstring, SHORT.maxother = 2, 100, 100
 
@@ -51,21 +53,19 @@ class RunFolder:
         """Refuse a folder that belongs to something else, without touching it.
 
         Raises:
-            RunFolderError: another config started it, or it holds files and is no run.
+            RunFolderError: a run of another config has begun there, it holds files and is no run,
+                or it cannot be written to.
         """
-        if self.root.exists() and not self.root.is_dir():
-            raise RunFolderError(
-                self.root, "is a file; --out names a folder", "for example --out runs/my-motion"
-            )
+        check_place(self.root, "--out")
         if self._run.exists():
             try:
                 started = json.loads(self._run.read_text())
                 identity = started["identity"]
-            except (json.JSONDecodeError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError):
                 raise RunFolderError(
                     self._run, "is damaged", "choose another --out folder"
                 ) from None
-            if identity != config.identity():
+            if identity != config.identity() and self._begun():
                 raise RunFolderError(
                     self.root,
                     f"belongs to another run ({_difference(started, config)})",
@@ -76,20 +76,53 @@ class RunFolder:
                 self.root, "holds files but no run", "choose a new or empty --out folder"
             )
 
+    def adopt(self, config: CustomizationConfig, resolve: Resolve) -> None:
+        """Let a run that was started with relative paths be one with absolute paths.
+
+        Whoever works in another directory can go on with it then. Of another run, :meth:`check`
+        says what differs.
+
+        Args:
+            config: of the run, with absolute paths.
+            resolve: makes paths absolute.
+        """
+        if not self._run.is_file():
+            return
+        try:
+            started = parse_config(json.loads(self._run.read_text())["config"])
+        except (ValueError, KeyError, TypeError, ConfigError):
+            return
+        if started != config and resolve(started) == config:
+            write_text_atomic(self._run, _described(config))
+
     @contextlib.contextmanager
     def claim(self, config: CustomizationConfig) -> Iterator[None]:
         """Create the folder if need be and keep other processes out while the context lives.
 
         Raises:
-            RunFolderError: see :meth:`check`; or another process runs in it.
+            RunFolderError: see :meth:`check`; another process runs in it; or, also later in the
+                context, its disk is full, broken or read-only.
         """
         self.check(config)
-        self.root.mkdir(parents=True, exist_ok=True)
-        with only_process(self.root, "--out"):
-            if not self._run.exists():
-                content = {"identity": config.identity(), "config": config.model_dump(mode="json")}
-                write_text_atomic(self._run, json.dumps(content, indent=2))
+        kept = "what was saved before is untouched"
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(faults_explained(self.root, RunFolderError, kept))
+            self.root.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(only_process(self.root, "--out"))
+            self.check(config)  # another process may have been here just before
+            text = _described(config)
+            if not self._run.exists() or self._run.read_text() != text:
+                write_text_atomic(self._run, text)
             yield
+
+    def _begun(self) -> bool:
+        """Whether there is something here that another config cannot use.
+
+        Of a run that was refused before its first step, for what only the loaded model could tell,
+        there is not: entries of the cache are named by what made them, the rest is written anew.
+        """
+        anew = {self._run, self.cache, self.metrics, self.validation(0).parent}
+        return any(each not in anew and not _ours(each) for each in self.root.iterdir())
 
     def log(self, event: StepDone | Validated) -> None:
         """Append one line to ``metrics.jsonl``."""
@@ -119,9 +152,34 @@ def check_run_folder(out: Path, config: CustomizationConfig) -> None:
     """Refuse an output folder that belongs to something else, without touching it.
 
     Raises:
-        RunFolderError: another config started it, or it holds files and is no run.
+        RunFolderError: see :meth:`RunFolder.check`.
     """
     RunFolder(out).check(config)
+
+
+def check_place(folder: Path, option: str) -> None:
+    """Refuse a folder that is none, or where nothing can be written, without touching it.
+
+    Args:
+        folder: need not exist.
+        option: what names it on the command line, for the message.
+
+    Raises:
+        RunFolderError: see above.
+    """
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    if not nearest.is_dir():
+        rule = "is a file" if nearest == folder else f"lies below a file, {nearest}"
+        raise RunFolderError(folder, f"{rule}; {option} names a folder", "choose another one")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        rule = f"cannot be written: nothing can be made in {nearest}"
+        raise RunFolderError(folder, rule, f"check its permissions, or choose another {option}")
+
+
+def _described(config: CustomizationConfig) -> str:
+    """Text of ``run.json``."""
+    content = {"identity": config.identity(), "config": config.model_dump(mode="json")}
+    return json.dumps(content, indent=2)
 
 
 def _ours(entry: Path) -> bool:

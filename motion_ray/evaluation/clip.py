@@ -143,12 +143,12 @@ def load_image_text_encoder(
         device: where the model runs.
 
     Raises:
+        ConfigError: the name is empty.
         BaseModelError: the folder is missing, incomplete or damaged, or its config and weights do
             not fit.
     """
-    embedded = name_or_folder == EMBEDDED
-    folder = EMBEDDED_FOLDER if embedded else Path(name_or_folder).expanduser()
-    weights = _check_folder(folder, must_have_manifest=embedded)
+    weights = check_image_text_model(name_or_folder)
+    folder = weights.parent
     source = f"local-dir:{folder}"
     try:
         model, preprocess = open_clip.create_model_from_pretrained(source, device=device)  # pyright: ignore
@@ -175,6 +175,24 @@ def load_image_text_encoder(
         tokenizer=tokenizer,
         device=torch.device(device),
     )
+
+
+def check_image_text_model(name_or_folder: str) -> Path:
+    """Look for the files of an image-text model without loading it; returns that of its weights.
+
+    Raises:
+        ConfigError: the name is empty.
+        BaseModelError: the folder is missing, incomplete or damaged.
+    """
+    if not name_or_folder.strip():
+        raise ConfigError(
+            "validation.floor.clip_model",
+            "a floor needs the CLIP model that it belongs to",
+            "for example validation.floor.clip_model=models/clip, or validation.floor=null",
+        )
+    embedded = name_or_folder == EMBEDDED
+    folder = EMBEDDED_FOLDER if embedded else Path(name_or_folder).expanduser()
+    return _check_folder(folder, must_have_manifest=embedded)
 
 
 def _check_folder(folder: Path, *, must_have_manifest: bool) -> Path:

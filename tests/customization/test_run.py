@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from motion_ray.customization.run import RunFolder, check_run_folder
 from motion_ray.errors import RunFolderError
 from motion_ray.recipes import load_config
 from motion_ray.types import RunFinished, StepDone, Validated
+from tests.disks import small_disk
 
 CONFIG = load_config("puppet", motion="clips")
 
@@ -23,7 +26,7 @@ def step(number: int) -> StepDone:
 def test_a_folder_belongs_to_its_config(tmp_path):
     run = RunFolder(tmp_path / "out")
     with run.claim(CONFIG):
-        pass
+        run.checkpoints.mkdir()
     check_run_folder(tmp_path / "out", CONFIG)
     other = CONFIG.replace({"optimizer": {"lr": 1.0}, "seed": 3})
     with pytest.raises(
@@ -32,10 +35,23 @@ def test_a_folder_belongs_to_its_config(tmp_path):
         check_run_folder(tmp_path / "out", other)
 
 
+def test_a_run_that_never_began_gives_way_to_one_with_a_better_setting(tmp_path):
+    run, other = RunFolder(tmp_path / "out"), CONFIG.replace({"seed": 3})
+    with run.claim(CONFIG):
+        run.cache.mkdir()
+        run.validation(0).mkdir(parents=True)
+        run.log(Validated(0, 0.2, 0.265, False, 1.0))
+    with run.claim(other):
+        run.checkpoints.mkdir()
+    assert json.loads((run.root / "run.json").read_text())["identity"] == other.identity()
+    with pytest.raises(RunFolderError, match="seed was 3, now 0"), run.claim(CONFIG):
+        pass
+
+
 def test_a_long_setting_is_told_in_short(tmp_path):
     run = RunFolder(tmp_path / "out")
     with run.claim(CONFIG):
-        pass
+        run.checkpoints.mkdir()
     many = CONFIG.replace({"validation": {"prompts": [f"a <motion> {i}" for i in range(100)]}})
     with pytest.raises(RunFolderError, match=r"validation\.prompts was .*\.\.\.") as caught:
         check_run_folder(tmp_path / "out", many)
@@ -56,6 +72,36 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(RunFolderError, match="is a file"):
         check_run_folder(tmp_path / "out", CONFIG)
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "notes").write_text("")
+    with pytest.raises(RunFolderError, match=r"lies below a file, .*notes; --out names"):
+        check_run_folder(tmp_path / "notes" / "out", CONFIG)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(RunFolderError, match=f"nothing can be made in {tmp_path}; check its perm"):
+        check_run_folder(tmp_path / "new" / "out", CONFIG)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b"[]", b"{}"])
+def test_a_damaged_record_is_named(tmp_path, content):
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(RunFolderError, match=r"run\.json: is damaged; choose another"):
+        check_run_folder(tmp_path, CONFIG)
+
+
+def test_a_disk_that_fills_up_is_named():
+    told = r"the disk is full; free .*; what was saved before is untouched"
+    with small_disk(megabytes=1) as disk:
+        run = RunFolder(disk / "out")
+        with pytest.raises(RunFolderError, match=told), run.claim(CONFIG):
+            (disk / "filler").write_bytes(bytes(900_000))
+            for number in range(10_000):
+                run.log(step(number))
+        assert run.read_metrics()[-1]["step"] > 100
 
 
 def test_checking_creates_nothing(tmp_path):

@@ -57,10 +57,14 @@ def changed(arguments: list[str], option: str, value: str) -> list[str]:
         (["--base", "/no/such/base"], "/no/such/base"),
         (["--set", "regularization.folder=/no/such/clips"], "/no/such/clips"),
         (["--recipe", "papr"], "papr"),
+        (["--set", "validation.floor={clip_model: '', value: 0.2}"], "floor.clip_model: a floor"),
+        (["--set", "validation.floor={clip_model: /no/clip, value: 0.2}"], "/no/clip: there is no"),
         (["--motion", "/no/such/motion"], "/no/such/motion"),
         (["--set", "clips.frames=64"], "0.mp4"),
         (["--set", "name=Swing It"], "Swing It"),
         (["--store", "nosuchprotocol://bucket"], "nosuchprotocol"),
+        (["--store", __file__], "is a file; --store names a folder"),
+        (["--out", f"{__file__}/out"], "lies below a file"),
         (["--address", "http://127.0.0.1:8265"], "ray job submit"),
         (["--address", "ray://127.0.0.1:10001"], "host:port"),
         (["--address", "127.0.0.1"], "is not host:port"),
@@ -109,7 +113,7 @@ def test_the_folder_of_another_run_is_left_alone(
 ) -> None:
     other = RunFolder(tmp_path / "out")
     with other.claim(tiny_run.replace({"seed": 99})):
-        pass
+        other.checkpoints.mkdir()
     before = sorted(p.name for p in other.root.iterdir())
     assert "seed was 99, now 0" in refused(good, capsys)
     assert sorted(p.name for p in other.root.iterdir()) == before
