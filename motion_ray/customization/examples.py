@@ -165,7 +165,11 @@ class Examples:
             config.seed,
         )
         self._batch_size, self._device = config.batch_size, backbone.device
-        self.sources = {clip.path.name: content_hash(clip.path) for clip in clips.motion}
+        # Two subfolders may hold clips of one name.
+        root = Path(config.motion).expanduser()
+        self.sources = {
+            clip.path.relative_to(root).as_posix(): content_hash(clip.path) for clip in clips.motion
+        }
 
     def batch(self, step: int, generator: torch.Generator) -> Batch:
         """The examples of a step: which ones is a function of the step, their posterior noise of

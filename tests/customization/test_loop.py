@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,9 +15,16 @@ from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.customization.loop import customize
 from motion_ray.customization.models import ModelSource
 from motion_ray.customization.run import RunFolder
-from motion_ray.errors import ConfigError, DataError, NonFiniteLossError, RunFolderError
+from motion_ray.errors import (
+    ConfigError,
+    DataError,
+    MotionRayError,
+    NonFiniteLossError,
+    RunFolderError,
+)
 from motion_ray.store import DeltaStore
 from motion_ray.types import Checkpointed, Preparing, RunFinished, RunStarted, StepDone, Validated
+from tests.disks import small_disk
 
 
 def kinds(events) -> list[str]:
@@ -59,6 +67,24 @@ def test_an_abandoned_run_continues(tiny_run, tmp_path):
     assert events[-1].sha256 == straight.sha256
     lines = RunFolder(tmp_path / "run").read_metrics()
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_disk_that_fills_up_ends_the_run_which_goes_on_once_there_is_room(tiny_run, tmp_path):
+    *_, straight = customize(tiny_run, tmp_path / "straight", device="cpu")
+    with small_disk(megabytes=64) as disk:
+        events = customize(tiny_run, disk / "run", device="cpu")
+        while not (isinstance(event := next(events), Checkpointed) and event.step == 2):
+            pass
+        with pytest.raises(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        with pytest.raises(MotionRayError, match=r"disk is full; free at least \d+ MB"):
+            list(events)
+        latest = CheckpointFolder(disk / "run" / "checkpoints").latest()
+        assert latest is not None and latest.step == 2
+        (disk / "filler").unlink()
+        *_, finished = customize(tiny_run, disk / "run", device="cpu")
+    assert finished.sha256 == straight.sha256
 
 
 def test_another_config_is_refused_in_the_same_folder(tiny_run, tmp_path):
@@ -146,6 +172,18 @@ def test_a_caption_whose_token_is_cut_off_is_refused(tiny_run, tiny_motion, tmp_
     )
     with pytest.raises(DataError, match=r"1\.mp4.*'pll' is cut off"):
         list(customize(tiny_run.replace({"motion": str(motion)}), tmp_path / "run", device="cpu"))
+
+
+def test_clips_of_one_name_in_two_folders_are_both_on_record(tiny_run, tmp_path):
+    motion = tmp_path / "motion"
+    for number, part in enumerate(("a", "b")):
+        (motion / part).mkdir(parents=True)
+        shutil.copy(Path(tiny_run.motion) / f"{number}.mp4", motion / part / "clip.mp4")
+    (motion / "motion.yaml").write_text("clips: [{file: a/clip.mp4}, {file: b/clip.mp4}]")
+    config = tiny_run.replace({"motion": str(motion), "max_steps": 1})
+    *_, finished = customize(config, tmp_path / "run", device="cpu")
+    sources = DeltaStore(finished.store).load(finished.delta).header.sources
+    assert sorted(sources) == ["a/clip.mp4", "b/clip.mp4"]
 
 
 def test_real_regularization_needs_its_folder(tiny_run, tmp_path):
