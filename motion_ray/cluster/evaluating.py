@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 import ray.exceptions
@@ -24,6 +24,9 @@ from motion_ray.errors import ConfigError, MotionRayError
 from motion_ray.evaluation.evaluator import EvaluationSettings
 from motion_ray.evaluation.measurement import Measurement
 from motion_ray.evaluation.tasks import Task, failed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +82,15 @@ class EvaluationActor:
         except MotionRayError as error:
             return error
 
+    def film(self, task: Task) -> list[Tensor] | MotionRayError:
+        """Make the videos of a task, uint8 ``[f, 3, h, w]`` each."""
+        if self._failure is not None:
+            return self._failure
+        try:
+            return [video.cpu() for video in self._evaluator.videos(task)]
+        except MotionRayError as error:
+            return error
+
     def process(self) -> int:
         """Its process id."""
         return os.getpid()
@@ -100,6 +112,13 @@ class _Job:
     task: Task
     attempts: int = 0
     errors: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """No answer to a task: every actor that tried was lost."""
+
+    reason: str
 
 
 class RayEvaluators:
@@ -150,6 +169,24 @@ class RayEvaluators:
         Raises:
             MotionRayError: what another try would meet again.
         """
+        for task, answer in self._answers("work", tasks):
+            yield failed(task, answer.reason) if isinstance(answer, _Lost) else answer
+
+    def film(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Tensor]]]:
+        """Make the videos of tasks, yielding each task's as they are done.
+
+        Raises:
+            MotionRayError: what another try would meet again; or all workers of a task were lost.
+        """
+        for task, answer in self._answers("film", tasks):
+            if isinstance(answer, _Lost):
+                raise MotionRayError("videos", answer.reason, "run the same command again")
+            yield task, answer
+
+    def _answers(
+        self, method: Literal["work", "film"], tasks: Sequence[Task]
+    ) -> Iterator[tuple[Task, Any]]:
+        """What an actor's method says about each task, or that its actors were lost."""
         waiting = deque(_Job(task) for task in tasks)
         running: dict[Any, tuple[_Place, _Job]] = {}
         idle = list(self._places)
@@ -157,12 +194,12 @@ class RayEvaluators:
             while waiting and idle:
                 place, job = idle.pop(), waiting.popleft()
                 job.attempts += 1
-                running[place.actor.work.remote(job.task)] = place, job
+                running[getattr(place.actor, method).remote(job.task)] = place, job
             ready, _ = ray.wait(list(running), num_returns=1)
             place, job = running.pop(ready[0])
             idle.append(place)
             try:
-                yield _raised(ray.get(ready[0]))
+                yield job.task, _raised(ray.get(ready[0]))
             except ray.exceptions.RayTaskError:
                 raise  # a fault of the program; another try would meet it again
             except ray.exceptions.RayError as error:
@@ -173,7 +210,7 @@ class RayEvaluators:
                 if job.attempts < ATTEMPTS:
                     waiting.appendleft(job)
                 else:
-                    yield failed(job.task, f"the worker was lost: {job.errors[-1]}")
+                    yield job.task, _Lost(f"the worker was lost: {job.errors[-1]}")
 
     def _hire(self) -> Any:
         resources = self._crew.resources

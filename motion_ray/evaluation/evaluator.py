@@ -138,12 +138,16 @@ class Evaluator:
         return found
 
     def _answer(self, task: Task) -> list[Measurement]:
-        videos = self._videos(task)
+        videos = self.videos(task)
         scores = self.examiner.examine(videos, task.questions, self._reference(task.motion))
         return [Measurement(q, s) for q, s in zip(task.questions, scores, strict=True)]
 
-    def _videos(self, task: Task) -> Sequence[Tensor]:
-        """uint8 ``[f, 3, h, w]`` each."""
+    def videos(self, task: Task) -> Sequence[Tensor]:
+        """What a task asks to see, uint8 ``[f, 3, h, w]`` each.
+
+        Raises:
+            MotionRayError: a delta of another base, a damaged clip.
+        """
         part, settings = task.questions[0].part, self.settings
         if part is Part.REAL:
             return self._real(task)

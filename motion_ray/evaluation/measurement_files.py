@@ -85,6 +85,16 @@ def read_table(path: Path) -> tuple[list[Measurement], dict[str, Any]]:
         ) from None
 
 
+def answered(root: Path) -> set[tuple[Any, ...]]:
+    """Keys of the questions whose rows a folder holds, whatever they were measured with.
+
+    Raises:
+        RunFolderError: a file holds no rows of an evaluation.
+    """
+    files = [*root.glob(TABLE), *(root / PARTS).glob("*.parquet")]
+    return {row.question.key for file in files for row in read_table(file)[0]}
+
+
 class MeasurementFolder:
     """Rows of an evaluation that may be interrupted; one process at a time writes to it.
 

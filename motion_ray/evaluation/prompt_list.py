@@ -33,6 +33,9 @@ class Look(BaseModel):
     colour: str
     place: str
     seed: int = Field(ge=0, description="of the real clip that is drawn for comparison")
+    count: int = Field(default=1, description="one puppet or two")
+    speed: str = Field(default="", description="slowly, quickly, or neither")
+    also: str | None = Field(default=None, description="a second motion, for the legs")
 
     def scene(self, motion: str) -> PuppetScene:
         """The scene in which it does a motion.
@@ -40,7 +43,10 @@ class Look(BaseModel):
         Raises:
             DataError: a word that the world does not have.
         """
-        return PuppetScene(self.kind, self.colour, self.place, motion, seed=self.seed)
+        return PuppetScene(
+            *(self.kind, self.colour, self.place, motion),
+            *(self.count, self.speed, self.also, self.seed),
+        )
 
 
 class _Entry(BaseModel):

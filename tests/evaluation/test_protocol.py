@@ -222,10 +222,10 @@ def test_a_killed_evaluation_goes_on_with_what_is_missing(
 class Fragile(Evaluator):
     """Its generator has no memory for one of the seeds."""
 
-    def _videos(self, task: Task) -> Sequence[Tensor]:
+    def videos(self, task: Task) -> Sequence[Tensor]:
         if any(q.seed == 1 and q.part is Part.BASE for q in task.questions):
             raise torch.OutOfMemoryError("no memory for this one")
-        return super()._videos(task)
+        return super().videos(task)
 
 
 def test_a_video_that_cannot_be_made_is_counted_and_can_be_tried_again(

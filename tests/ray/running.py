@@ -19,23 +19,29 @@ START = re.compile(r"worker started (?:again )?on \S+ \(process (\d+)")
 
 
 class Job:
-    """``python -m jobs.customize --plain`` with its output in a file.
+    """``python -m jobs.customize --plain``, or another job, with its output in a file.
 
     Args:
         arguments: of the command line.
         out: its ``--out``.
         log: where its output goes.
         environment: additions; a null value removes a variable.
+        module: the job.
     """
 
     def __init__(
-        self, arguments: list[str], out: Path, log: Path, environment: Mapping[str, str | None]
+        self,
+        arguments: list[str],
+        out: Path,
+        log: Path,
+        environment: Mapping[str, str | None],
+        module: str = "jobs.customize",
     ) -> None:
         self.out, self._log = out, log
         environ = {**os.environ, **environment}
         with log.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "jobs.customize", *arguments, "--out", str(out), "--plain"],
+                [sys.executable, "-m", module, *arguments, "--out", str(out), "--plain"],
                 cwd=REPO,
                 stdout=file,
                 stderr=subprocess.STDOUT,

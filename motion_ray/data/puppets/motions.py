@@ -42,6 +42,7 @@ from motion_ray.data.puppets.pose import STYLES, Beat, Motion, Pose
 
 __all__ = [
     "BASE_MOTIONS",
+    "COMBINABLE_MOTIONS",
     "HELD_OUT_MOTIONS",
     "IMPROVISED",
     "LOWER_MOTIONS",
@@ -91,6 +92,8 @@ NAMED_MOTIONS = BASE_MOTIONS + HELD_OUT_MOTIONS
 # A composition ("waving while jumping") has arms, trunk and head of an upper-body motion, legs and
 # travel of a lower-body one.
 UPPER_MOTIONS = ("waving", "raising both arms", "raising one arm", "clapping", "punching")
+# A scene may also ask for a held-out motion with other legs; none is drawn by lot.
+COMBINABLE_MOTIONS = UPPER_MOTIONS + HELD_OUT_MOTIONS
 LOWER_MOTIONS = ("walking", "jumping", "squatting", "kicking", "marching")
 # Their mirror image is the same motion, half a cycle later or by a puppet facing the other way; an
 # improvised gesture becomes another gesture without a name.

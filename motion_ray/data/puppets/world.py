@@ -21,6 +21,7 @@ from functools import cache
 from motion_ray.data.puppets.bodies import COLOURS, KINDS
 from motion_ray.data.puppets.motions import (
     BASE_MOTIONS,
+    COMBINABLE_MOTIONS,
     IMPROVISED,
     LOWER_MOTIONS,
     MOTIONS,
@@ -82,7 +83,7 @@ class PuppetScene:
         _known("speed", self.speed, tuple(SPEEDS))
         if self.also is not None:
             _known("also", self.also, LOWER_MOTIONS)
-            _known("motion (with also)", self.motion, UPPER_MOTIONS)
+            _known("motion (with also)", self.motion, COMBINABLE_MOTIONS)
 
 
 def _known(field: str, value: object, options: Sequence[object]) -> None:
