@@ -232,6 +232,8 @@ def test_a_motion_that_jobs_wait_for_stays_unless_forced(client, server):
     assert client.delete("/v1/motions/arms", params={"force": True}).status_code == 200
     server.engine.go_on.set()
     assert ended(client, runs)["status"] == "completed"
+    failed = ended(client, waits)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "motion_not_found")
 
 
 def test_the_openapi_document_says_what_an_upload_is(client):
