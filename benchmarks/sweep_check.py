@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmarks.sweep_simulation import Simulation, Site, Work
-from motion_ray.cluster.desk import run_folder
+from motion_ray.cluster.runs import run_folder
 from motion_ray.customization.run import RunFolder
 from motion_ray.errors import DataError
 from motion_ray.sweeps.ledger import Ledger

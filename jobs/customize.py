@@ -40,7 +40,10 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--sweep", metavar="FILE", help="sweep.yaml: settings to try")
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="run folder; the same one resumes"
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="run folder, the same one resumes; of a sweep also an address, e.g. s3://bucket/a",
     )
     parser.add_argument("--recipe", metavar="NAME", help="recipe or .yaml file (default: puppet)")
     parser.add_argument(
@@ -48,6 +51,11 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=C", help="change a setting of the recipe"
+    )
+    parser.add_argument(
+        "--work",
+        metavar="DIR",
+        help="of a sweep whose --out is an address: folder that each machine has for its trials",
     )
     parser.add_argument("--store", metavar="URI", help="delta store (default: OUT/store)")
     parser.add_argument(
@@ -80,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.motion is None and args.motions is None and args.sweep is None:
         parser.error("one of --motion, --motions and --sweep is needed")
+    if args.work is not None and args.motions is None and args.sweep is None:
+        parser.error("--work belongs to a sweep; a single run works in --out")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     started = time.monotonic()
     with StopSignals() as signals:

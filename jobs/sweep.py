@@ -16,16 +16,15 @@ from typing import Any
 
 from jobs.checks import check_clips
 from jobs.signals import StopSignals
+from jobs.sweep_folders import SweepFolders, sweep_folders
 from jobs.sweep_trials import KnownTrials, Workload
 from jobs.sweep_view import SweepView
 from motion_ray.backbones.unet3d import check_base
-from motion_ray.cluster.desk import run_folder, settle_finished
-from motion_ray.cluster.paths import lasting_path
+from motion_ray.cluster.runs import settle_finished
 from motion_ray.cluster.search_plan import SearchPlan
 from motion_ray.config import set_path
 from motion_ray.customization.examples import read_clip_lists
 from motion_ray.errors import ConfigError
-from motion_ray.locks import only_process
 from motion_ray.store import DeltaStore
 from motion_ray.sweeps.dotted import look_up
 from motion_ray.sweeps.ledger import Ledger
@@ -54,44 +53,6 @@ class Work:
     unasked: int
 
 
-@dataclass(frozen=True)
-class SweepFolders:
-    """Where a sweep keeps what; every node has to see it.
-
-    Attributes:
-        root: ``--out``.
-        store: of the best deltas; path or URI.
-    """
-
-    root: Path
-    store: str
-
-    @property
-    def ledger(self) -> Path:
-        """The record: trials and what happened to them."""
-        return self.root / "ledger"
-
-    @property
-    def runs(self) -> Path:
-        """A run folder for each trial."""
-        return self.root / "runs"
-
-    @property
-    def cache(self) -> Path:
-        """Encoded clips and texts, shared by all trials."""
-        return self.root / "cache"
-
-    @property
-    def log(self) -> Path:
-        """JSON lines of everything that happens, for machines."""
-        return self.root / "sweep.jsonl"
-
-    @property
-    def scratch(self) -> Path:
-        """What Ray insists on writing."""
-        return self.root / ".ray"
-
-
 def run_sweep(args: argparse.Namespace, signals: StopSignals) -> int:
     """Run a command line that asks for many trials; returns the exit code.
 
@@ -100,16 +61,16 @@ def run_sweep(args: argparse.Namespace, signals: StopSignals) -> int:
     """
     here = Path.cwd()
     spec = read_spec(args)
-    folders = sweep_folders(args.out, args.store, here)
+    folders = sweep_folders(args.out, args.store, here, args.work)
+    check_validation(spec, folders)
     workload = Workload(spec, here)
     check_trials(workload.examples)
-    folders.root.mkdir(parents=True, exist_ok=True)
-    with only_process(folders.root, "--out"):
+    with folders.held():
         ledger = Ledger(folders.ledger)
         known = workload.known(ledger)
         waiting = open_record(ledger, folders, known.trials, args.retry_failed)
         left = len(waiting) + known.unasked
-        print(f"sweep of {workload.most} trials, {left} to run, in {folders.root}", flush=True)
+        print(f"sweep of {workload.most} trials, {left} to run, in {folders.shown}", flush=True)
         if left and signals.received is None:
             work = Work(spec, args.device, waiting, workload.search(), known.unasked)
             view = SweepView(
@@ -159,22 +120,18 @@ def parse_resources(text: str) -> dict[str, float]:
         ) from None
 
 
-def sweep_folders(out: str, store: str | None, here: Path) -> SweepFolders:
-    """Where a sweep keeps what.
+def check_validation(spec: SweepSpec, folders: SweepFolders) -> None:
+    """Refuse scorers that could not see what they are to score.
 
     Raises:
-        ConfigError: Ray would delete it, or the folder is an address.
+        ConfigError: the trials' folders are on their own machines.
     """
-    if "://" in out:
+    if spec.validation == "actor" and folders.uri is not None:
         raise ConfigError(
-            f"--out {out}",
-            "is no folder: checkpoints need one that all nodes see, with file locks",
-            f"for example --out /mnt/shared/sweeps/night-1 --store {out}",
+            "validation: actor",
+            "needs run folders that all nodes see, not an --out that is an address",
+            "take validation: trial, or an --out on shared storage",
         )
-    root = lasting_path(out, "--out", here)
-    if store is not None and "://" not in store:
-        store = str(lasting_path(store, "--store", here))
-    return SweepFolders(root, store or str(root / "store"))
 
 
 def check_trials(trials: Sequence[Trial]) -> None:
@@ -244,14 +201,17 @@ def conclude(
     Raises:
         MotionRayError: the record or the store cannot be used.
     """
+    statuses = ledger.statuses()
     results = publish_results(
         ledger,
-        lambda trial: run_folder(folders.runs, trial),
-        folders.root,
+        lambda trial: folders.runs.gathered(
+            trial, finished=statuses[trial.identity].state is TrialState.FINISHED
+        ),
+        folders.page,
         folders.store,
-        folders.root.name,
+        folders.name,
     )
-    statuses = ledger.statuses()
+    page = folders.publish(results.page)
     mine = [(trial, statuses[trial.identity]) for trial in known.trials]
     failed = [(trial, status) for trial, status in mine if status.state is TrialState.FAILED]
     for trial, status in failed:
@@ -262,7 +222,7 @@ def conclude(
     print(f"{done} done, {len(failed)} failed, {left} left{again}")
     for best in results.registered:
         print(f"  {best.reference} is the best of {best.motion}, in {folders.store}")
-    print(f"  leaderboard  {results.page}", flush=True)
+    print(f"  leaderboard  {page}", flush=True)
     if signals.received is not None:
         return signals.exit_code
     return 1 if failed or left else 0

@@ -8,7 +8,8 @@ import time
 import ray
 
 from jobs.signals import StopSignals
-from jobs.sweep import SweepFolders, Work
+from jobs.sweep import Work
+from jobs.sweep_folders import SweepFolders
 from jobs.sweep_view import SweepView
 from motion_ray.cluster.resources import WorkerResources, choose_resources, count_workers
 from motion_ray.cluster.scoring import SLOTS_EACH
@@ -32,8 +33,8 @@ def run_trials(work: Work, folders: SweepFolders, signals: StopSignals, view: Sw
     slots, scorers = share_places(work, count_workers(ray.nodes(), resources), resources)
     plan = SweepPlan(
         identities=[trial.identity for trial in work.waiting],
-        ledger=str(folders.ledger),
-        runs=folders.runs,
+        ledger=folders.ledger,
+        runs=folders.runs.work,
         cache=folders.cache,
         scratch=folders.scratch,
         slots=slots,
@@ -44,6 +45,7 @@ def run_trials(work: Work, folders: SweepFolders, signals: StopSignals, view: Sw
         search=work.search,
         unasked=work.unasked,
         stall_seconds=spec.stall_timeout_s,
+        mirror=folders.runs.mirror,
     )
     view.expect(plan.slots)
     job = SweepJob(plan)

@@ -69,6 +69,10 @@ class UnknownTokenError(TokenError):
     """A prompt uses a rare word that is the token of no motion."""
 
 
+class AmbiguousTokenError(TokenError):
+    """A prompt uses a token that several motions own."""
+
+
 class TooLargeError(RequestError):
     """A request asks for more than the server's limits allow."""
 
@@ -137,6 +141,10 @@ class FolderBusyError(RunFolderError):
 
 class LedgerError(MotionRayError):
     """The record of a sweep cannot be read or written."""
+
+
+class MirrorError(MotionRayError):
+    """The copy of a run folder cannot be read or written; that may pass."""
 
 
 class NonFiniteLossError(MotionRayError):

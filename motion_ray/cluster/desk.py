@@ -20,10 +20,10 @@ from motion_ray.cluster.glance import Glance
 from motion_ray.cluster.outcome import Outcome
 from motion_ray.cluster.progress import Progress
 from motion_ray.cluster.relay import CAPACITY, Attempt, Item
+from motion_ray.cluster.runs import Runs
 from motion_ray.cluster.slot_times import SlotTimes, Start
 from motion_ray.cluster.stall import Stall
 from motion_ray.config import CustomizationConfig
-from motion_ray.customization.run import RunFolder
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.status import TrialState, TrialStatus
 from motion_ray.sweeps.trial import Trial
@@ -43,6 +43,7 @@ class Order:
         config: the whole run.
         out: its run folder.
         store: path or URI that it publishes into; null: the one in its folder.
+        mirror: path or URI of the copy of its folder; null: there is none.
     """
 
     identity: str
@@ -50,6 +51,7 @@ class Order:
     config: CustomizationConfig
     out: str
     store: str | None = None
+    mirror: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class SweepDesk:
 
     Args:
         ledger: its folder; all trials are in it.
-        runs: folder of the run folders, on storage that every node sees.
+        runs: folder of the run folders; without mirrors on storage that every node sees.
         slots: how many slots there are meant to be.
         retries: new attempts of a trial that are lost before they save anything new.
         clock: seconds, monotonic.
@@ -95,6 +97,7 @@ class SweepDesk:
         by_name: whether trials run in folders of their motions' names alone; only where each trial
             has a motion of its own.
         stall_seconds: without a sign of progress after which a trial hangs.
+        mirror: path or URI of the folder of the run folders' mirrors; null: there are none.
     """
 
     def __init__(
@@ -108,9 +111,10 @@ class SweepDesk:
         store: str | None = None,
         by_name: bool = False,
         stall_seconds: float = math.inf,
+        mirror: str | None = None,
     ) -> None:
         self._stall_seconds = stall_seconds
-        self._ledger, self._runs, self._retries = Ledger(ledger), Path(runs), retries
+        self._ledger, self._runs, self._retries = Ledger(ledger), Runs(Path(runs), mirror), retries
         self._store, self._by_name = store, by_name
         self._clock, self._times = clock, SlotTimes(slots, clock)
         self._queue: deque[str] = deque()
@@ -193,9 +197,16 @@ class SweepDesk:
             self._last[identity] = self._held[slot].progress
             self._times.take(slot)
             self._tell_status(identity, slot)
-            out = self._runs / trial.motion if self._by_name else run_folder(self._runs, trial)
-            return Order(identity, attempt, trial.config, str(out), self._store)
+            return self._order(trial, attempt)
         return "wait"
+
+    def _order(self, trial: Trial, attempt: int) -> Order:
+        out, mirror = self._runs.folder(trial), self._runs.uri(trial)
+        if self._by_name:
+            out = self._runs.work / trial.motion
+        # What is only on the machine of the run cannot be its store.
+        store = f"{mirror}/store" if self._store is None and mirror is not None else self._store
+        return Order(trial.identity, attempt, trial.config, str(out), store, mirror)
 
     def push(self, slot: str, identity: str, items: Sequence[Item]) -> bool:
         """Take events of a trial; returns whether it should stop."""
@@ -317,30 +328,3 @@ class SweepDesk:
 
     def _tell_status(self, identity: str, slot: str) -> None:
         self._news.append(News(identity, slot, self._ledger.status(identity)))
-
-
-def run_folder(runs: Path, trial: Trial) -> Path:
-    """Where a trial of a sweep runs: named by what it is, so that it finds its checkpoints."""
-    return runs / trial.motion / trial.short
-
-
-def settle_finished(ledger: Ledger, runs: Path) -> list[str]:
-    """Put results into the record that a killed submission did not get to; returns identities.
-
-    A run writes its result itself, before anybody else hears of it.
-
-    Raises:
-        LedgerError: the record cannot be written.
-    """
-    settled = []
-    for identity, status in ledger.statuses().items():
-        if status.state is not TrialState.WAITING:
-            continue
-        result = RunFolder(run_folder(runs, ledger.trials()[identity])).finished()
-        if result is None:
-            continue
-        attempt = ledger.start(identity, "read from its folder")
-        if attempt is not None:
-            ledger.finish(identity, attempt, result, 0.0)
-            settled.append(identity)
-    return settled

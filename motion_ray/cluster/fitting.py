@@ -11,8 +11,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import fsspec.core
+import pyarrow.fs
 import ray.train
 import ray.train.torch
+from fsspec.implementations.local import LocalFileSystem
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
 from motion_ray.cluster.background import Background
@@ -42,6 +45,24 @@ class AnnounceLosses(ray.train.UserCallback):
             what = next(iter(str(error).splitlines()), type(error).__name__)
             text = f"the training worker was lost: {what[:300].strip()}"
             self._relay.push.remote([Notice(logging.WARNING, text)])
+
+
+def ray_storage(folder: str) -> dict[str, Any]:
+    """Where Ray may write, as its ``RunConfig`` wants it said.
+
+    Addresses go through fsspec, as everything else of a sweep does, so that there is one set of
+    credentials; Ray by itself would ask pyarrow.
+
+    Args:
+        folder: a local path or an fsspec URI.
+    """
+    if "://" not in folder:
+        return {"storage_path": folder}
+    filesystem, root = fsspec.core.url_to_fs(folder)
+    if isinstance(filesystem, LocalFileSystem):
+        return {"storage_path": root}
+    handler = pyarrow.fs.FSSpecHandler(filesystem)
+    return {"storage_path": root, "storage_filesystem": pyarrow.fs.PyFileSystem(handler)}
 
 
 def run_config(name: str, folder: Path, relay: Any) -> RunConfig:

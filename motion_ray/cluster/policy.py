@@ -8,14 +8,12 @@ curves as they stand in the run folders.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from motion_ray.cluster.desk import run_folder
+from motion_ray.cluster.runs import Runs
 from motion_ray.cluster.trial_driver import IDENTITY
-from motion_ray.customization.run import RunFolder
 from motion_ray.sweeps.curves import Curve, read_curve
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.policy import judge
@@ -32,11 +30,11 @@ class PolicyScheduler(FIFOScheduler):
     Args:
         settings: of the policy.
         ledger: folder of the record.
-        runs: folder of the run folders.
+        runs: the run folders.
         desk: handle of the :class:`~motion_ray.cluster.desk.SweepDesk`, which records the reason.
     """
 
-    def __init__(self, settings: PolicySettings, ledger: str, runs: Path, desk: Any) -> None:
+    def __init__(self, settings: PolicySettings, ledger: str, runs: Runs, desk: Any) -> None:
         super().__init__()
         self._settings, self._desk = settings, desk
         self._curves = StandingCurves(Ledger(ledger), runs)
@@ -61,10 +59,10 @@ class StandingCurves:
 
     Args:
         ledger: the record.
-        runs: folder of the run folders.
+        runs: the run folders.
     """
 
-    def __init__(self, ledger: Ledger, runs: Path) -> None:
+    def __init__(self, ledger: Ledger, runs: Runs) -> None:
         self._ledger, self._runs = ledger, runs
         self._finished: dict[str, Curve] = {}
 
@@ -83,8 +81,7 @@ class StandingCurves:
     def _curve(self, trial: Trial, finished: bool) -> Curve:
         if trial.identity in self._finished:
             return self._finished[trial.identity]
-        metrics = RunFolder(run_folder(self._runs, trial)).read_metrics()
-        curve = read_curve(trial.identity, trial.config, metrics)
+        curve = read_curve(trial.identity, trial.config, self._runs.metrics(trial))
         if finished:
             self._finished[trial.identity] = curve  # it does not change any more
         return curve

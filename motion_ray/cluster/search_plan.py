@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from motion_ray.cluster.desk import run_folder
 from motion_ray.cluster.paths import with_absolute_paths
+from motion_ray.cluster.runs import Runs
 from motion_ray.config import CustomizationConfig
-from motion_ray.customization.run import RunFolder
 from motion_ray.errors import ConfigError
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.search import Search
@@ -95,12 +94,12 @@ class SearchPlan:
         """The config of a trial with absolute paths."""
         return with_absolute_paths(config, self.here)
 
-    def open(self, ledger: str, runs: Path) -> Search:
+    def open(self, ledger: str, runs: Runs) -> Search:
         """The search as the record has it.
 
         Args:
             ledger: folder of the record.
-            runs: folder of the run folders.
+            runs: the run folders.
 
         Raises:
             MotionRayError: see :class:`motion_ray.sweeps.search.Search`.
@@ -114,5 +113,5 @@ class SearchPlan:
             Ledger(ledger),
             SearchLog(ledger),
             TuneSuggester,
-            lambda trial: RunFolder(run_folder(runs, trial)).read_metrics(),
+            runs.metrics,
         )

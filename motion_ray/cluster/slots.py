@@ -12,6 +12,7 @@ import gc
 import os
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from motion_ray.cluster.fitting import (
     MAX_START_FAILURES,
     START_SECONDS,
     fit_in_background,
+    ray_storage,
     scaling_config,
     torch_config,
 )
@@ -35,11 +37,14 @@ from motion_ray.cluster.outcome import Outcome, follow
 from motion_ray.cluster.relay import EventSender, Item, forwarded_warnings
 from motion_ray.cluster.resources import WorkerResources
 from motion_ray.cluster.scoring import RemoteScorer
-from motion_ray.errors import FolderBusyError, MotionRayError
+from motion_ray.errors import FolderBusyError, MirrorError, MotionRayError
+from motion_ray.sweeps.mirror import RunMirror
+from motion_ray.sweeps.mirrored import mirrored
 
 if TYPE_CHECKING:
     from motion_ray.cluster.desk import Order, Rest
     from motion_ray.customization.models import KeptModels
+    from motion_ray.types import TrainEvent
 
 LOOK_SECONDS = 0.2  # between two questions for work
 BUSY_SECONDS = 90.0  # a lost worker may hold its folder until its node is known to be dead
@@ -127,27 +132,37 @@ def run_trial(station: Station, order: Order, models: KeptModels) -> Outcome:
 
 
 def _customize(station: Station, order: Order, models: KeptModels, sender: EventSender) -> Outcome:
-    from motion_ray.customization.loop import customize
-
-    device = "cuda" if station.resources.device == "gpu" else "cpu"
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
-        events = customize(
-            order.config,
-            Path(order.out),
-            store=order.store,
-            cache=Path(station.cache),
-            device=device,
-            models=models.source(),
-            scorer=None if station.scorer is None else RemoteScorer(station.scorer),
-        )
         try:
-            return follow(events, sender)
+            return follow(_events(station, order, models), sender)
         except FolderBusyError as error:
             if time.monotonic() > deadline:
                 # Not the trial's fault: have it tried again elsewhere.
                 raise RuntimeError(f"another process still runs this trial: {error}") from error
             time.sleep(LOOK_SECONDS)
+        except MirrorError as error:
+            # Nor this: storage that fails may be back for the next attempt.
+            raise RuntimeError(f"the copy of this trial cannot be used: {error}") from error
+
+
+def _events(station: Station, order: Order, models: KeptModels) -> Iterator[TrainEvent]:
+    from motion_ray.customization.loop import customize
+
+    def run() -> Iterator[TrainEvent]:
+        return customize(
+            order.config,
+            Path(order.out),
+            store=order.store,
+            cache=Path(station.cache),
+            device="cuda" if station.resources.device == "gpu" else "cpu",
+            models=models.source(),
+            scorer=None if station.scorer is None else RemoteScorer(station.scorer),
+        )
+
+    if order.mirror is None:
+        return run()
+    return mirrored(run, RunMirror(order.mirror, order.attempt), Path(order.out))
 
 
 class TellDesk(ray.train.UserCallback):
@@ -169,12 +184,12 @@ class TellDesk(ray.train.UserCallback):
             self._desk.lost.remote(self._slot, f"the worker was lost: {what[:300].strip()}")
 
 
-def start_slot(station: Station, folder: Path) -> Background:
+def start_slot(station: Station, folder: str) -> Background:
     """Start a slot on the connected cluster; it takes a place as soon as a node has one.
 
     Args:
         station: what the worker gets to know.
-        folder: Ray insists on one that all nodes see; nothing of value goes there.
+        folder: path or URI; Ray insists on one that all nodes see; nothing of value goes there.
     """
     # Read by Ray Train in this process and passed on to its controller.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_SECONDS))
@@ -185,7 +200,7 @@ def start_slot(station: Station, folder: Path) -> Background:
         scaling_config=scaling_config(1, station.resources),
         run_config=RunConfig(
             name=station.slot,
-            storage_path=str(folder),
+            **ray_storage(folder),
             callbacks=[TellDesk(station)],
             failure_config=FailureConfig(
                 max_failures=MAX_SLOT_FAILURES,

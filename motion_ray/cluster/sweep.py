@@ -23,8 +23,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from motion_ray.cluster.background import Background
 from motion_ray.cluster.desk import News, SweepDesk
+from motion_ray.cluster.fitting import ray_storage
 from motion_ray.cluster.policy import PolicyScheduler
 from motion_ray.cluster.resources import WorkerResources
+from motion_ray.cluster.runs import Runs
 from motion_ray.cluster.scoring import start_scorers
 from motion_ray.cluster.search_plan import SearchPlan
 from motion_ray.cluster.searchers import DeskSearcher
@@ -52,7 +54,7 @@ class SweepPlan:
         ledger: folder of the record; it knows these trials.
         runs: folder of the run folders; every node sees it.
         cache: folder of encoded clips and texts; every node sees it.
-        scratch: folder for what Ray insists on writing.
+        scratch: path or URI for what Ray insists on writing; every node sees it.
         slots: trials at once.
         scorers: actors that score validations beside the training; 0: trials do it themselves.
         retries: new attempts of a trial after losses.
@@ -66,7 +68,7 @@ class SweepPlan:
     ledger: str
     runs: Path
     cache: Path
-    scratch: Path
+    scratch: Path | str
     slots: int
     retries: int
     resources: WorkerResources
@@ -75,6 +77,7 @@ class SweepPlan:
     search: SearchPlan | None = None
     unasked: int = 0
     stall_seconds: float = math.inf
+    mirror: str | None = None
     store: str | None = None
     by_name: bool = False
 
@@ -117,7 +120,7 @@ class Conductor:
                     str(plan.cache),
                     scorers[number % len(scorers)],
                 ),
-                plan.scratch / "slots",
+                f"{plan.scratch}/slots",
             )
             for number in range(min(plan.slots, len(plan.identities) + plan.unasked))
         ]
@@ -154,6 +157,7 @@ class SweepJob:
             store=plan.store,
             by_name=plan.by_name,
             stall_seconds=plan.stall_seconds,
+            mirror=plan.mirror,
         )
         self._conductor: Any = ray.remote(Conductor).options(**place).remote(plan, self._desk)
         self._standing = Standing(over=False, slots=plan.slots, failure=None)
@@ -238,9 +242,9 @@ def _tune(plan: SweepPlan, desk: Any) -> None:
     driver = ray.tune.with_resources(
         ray.tune.with_parameters(TrialDriver, desk=desk), driver_share(ray.cluster_resources())
     )
-    scheduler = None
+    scheduler, runs = None, Runs(plan.runs, plan.mirror)
     if plan.policy is not None:
-        scheduler = PolicyScheduler(plan.policy, plan.ledger, plan.runs, desk)
+        scheduler = PolicyScheduler(plan.policy, plan.ledger, runs, desk)
     space: dict[str, Any] = {IDENTITY: ray.tune.grid_search(list(plan.identities))}
     config = ray.tune.TuneConfig(
         max_concurrent_trials=plan.slots + AHEAD, reuse_actors=True, scheduler=scheduler
@@ -248,7 +252,7 @@ def _tune(plan: SweepPlan, desk: Any) -> None:
     if plan.search is not None:
         # Nothing ahead: a trial that is picked later is picked knowing more.
         space, config.max_concurrent_trials = {}, plan.slots
-        config.search_alg = DeskSearcher(plan.search.open(plan.ledger, plan.runs), desk)
+        config.search_alg = DeskSearcher(plan.search.open(plan.ledger, runs), desk)
         config.num_samples = UNLIMITED
     ray.tune.Tuner(
         driver,
@@ -256,7 +260,7 @@ def _tune(plan: SweepPlan, desk: Any) -> None:
         tune_config=config,
         run_config=ray.tune.RunConfig(
             name="tune",
-            storage_path=str(plan.scratch),
+            **ray_storage(str(plan.scratch)),
             verbose=0,
             failure_config=ray.tune.FailureConfig(max_failures=DRIVER_FAILURES),
         ),

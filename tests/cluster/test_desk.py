@@ -10,11 +10,10 @@ from motion_ray.cluster.desk import (
     KILL_SECONDS,
     Order,
     SweepDesk,
-    run_folder,
-    settle_finished,
 )
 from motion_ray.cluster.outcome import Outcome
 from motion_ray.cluster.relay import Attempt
+from motion_ray.cluster.runs import Runs, run_folder, settle_finished
 from motion_ray.cluster.stall import Stall
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.run import RunFolder
@@ -186,8 +185,8 @@ def test_a_result_that_the_record_missed_is_put_there_and_run_by_nobody(
     folder = run_folder(tmp_path / "runs", trials[1])
     folder.mkdir(parents=True)
     RunFolder(folder).finish(DONE)
-    assert settle_finished(ledger, tmp_path / "runs") == [trials[1].identity]
-    assert settle_finished(ledger, tmp_path / "runs") == []
+    assert settle_finished(ledger, Runs(tmp_path / "runs")) == [trials[1].identity]
+    assert settle_finished(ledger, Runs(tmp_path / "runs")) == []
     desk = SweepDesk(ledger.uri, str(tmp_path / "runs"), slots=1, retries=1)
     desk.enter("left", "host", 1)
     desk.post(trials[1].identity)
@@ -246,3 +245,15 @@ def test_a_trial_that_hangs_after_a_checkpoint_is_counted_and_one_that_cannot_be
     assert taken(desk, "right").attempt == 2
     assert ledger.status(identity).lost == 1
     assert desk.push("left", identity, [step(5)]) is True  # should it wake up after all
+
+
+def test_behind_an_address_a_trial_has_a_mirror_and_a_store_there(
+    ledger: Ledger, trials: list[Trial], tmp_path: Path
+) -> None:
+    desk = SweepDesk(ledger.uri, str(tmp_path), 1, retries=1, mirror="memory://m/runs")
+    desk.enter("left", "host", 1)
+    desk.post(trials[0].identity)
+    order = taken(desk, "left")
+    assert order.out == str(run_folder(tmp_path, trials[0]))
+    assert order.mirror == f"memory://m/runs/sliding/{trials[0].short}"
+    assert order.store == f"{order.mirror}/store"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from motion_ray.cluster.desk import run_folder
 from motion_ray.cluster.policy import PolicyScheduler
+from motion_ray.cluster.runs import Runs, run_folder
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.run import RunFolder
 from motion_ray.sweeps.ledger import Ledger
@@ -69,7 +69,7 @@ def test_a_trial_that_is_outdone_is_stopped_with_its_reason_and_the_better_one_i
 ) -> None:
     ledger, (better, worse), runs = pair
     desk = Desk()
-    scheduler = PolicyScheduler(PolicySettings(), ledger.uri, runs, desk)
+    scheduler = PolicyScheduler(PolicySettings(), ledger.uri, Runs(runs), desk)
     assert scheduler.on_trial_result(None, *result(better.identity)) == CONTINUE
     assert scheduler.on_trial_result(None, *result(worse.identity)) == STOP
     [(told, reason)] = desk.told
@@ -80,7 +80,7 @@ def test_nothing_is_judged_without_a_new_validation(
     pair: tuple[Ledger, list[Trial], Path],
 ) -> None:
     ledger, (_, worse), runs = pair
-    scheduler = PolicyScheduler(PolicySettings(grace=0.9), ledger.uri, runs, Desk())
+    scheduler = PolicyScheduler(PolicySettings(grace=0.9), ledger.uri, Runs(runs), Desk())
     unscored = result(worse.identity, None)
     assert scheduler.on_trial_result(None, *unscored) == CONTINUE
     # Judged once, in its grace period, and not again before the next validation.

@@ -13,18 +13,21 @@ from jobs.customize import arguments, main
 from jobs.sweep import (
     Work,
     check_trials,
+    check_validation,
     open_record,
     parse_resources,
     read_spec,
-    sweep_folders,
 )
+from jobs.sweep_folders import sweep_folders
 from jobs.sweep_run import share_places
 from jobs.sweep_trials import KnownTrials, Workload
 from motion_ray.cluster.resources import WorkerResources
+from motion_ray.cluster.runs import Runs
 from motion_ray.cluster.sweep import driver_share
 from motion_ray.config import CustomizationConfig
-from motion_ray.errors import ConfigError, DataError
+from motion_ray.errors import ConfigError, DataError, LedgerError
 from motion_ray.sweeps.ledger import Ledger
+from motion_ray.sweeps.place import open_place
 from motion_ray.sweeps.spec import SweepSpec, parse_spec
 from motion_ray.sweeps.status import TrialState
 from motion_ray.sweeps.trial import Trial
@@ -71,9 +74,41 @@ def test_bad_words_are_named() -> None:
         parse_resources("gpu:1")
 
 
-def test_what_a_cluster_cannot_do_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--store s3://bucket/night"):
-        sweep_folders("s3://bucket/night", None, tmp_path)
+def test_behind_an_address_is_what_lasts_and_each_machine_has_a_folder_for_work(
+    tmp_path: Path,
+) -> None:
+    folders = sweep_folders("memory://sweeps/night-1/", None, tmp_path, "work")
+    assert folders.root == tmp_path / "work"
+    uri = "memory://sweeps/night-1"
+    assert (folders.ledger, folders.store, folders.name) == (
+        f"{uri}/ledger",
+        f"{uri}/store",
+        "night-1",
+    )
+    assert folders.runs == Runs(tmp_path / "work" / "runs", f"{uri}/runs")
+    assert folders.page == tmp_path / "work" / "copies"
+    (tmp_path / "work").mkdir()
+    page = tmp_path / "work" / "leaderboard.html"
+    page.write_text("a page")
+    assert folders.publish(page) == f"{uri}/leaderboard.html"
+    assert open_place(uri).read("leaderboard.html") == b"a page"
+    again = sweep_folders("memory://sweeps/night-1", None, tmp_path, None)
+    other = sweep_folders("memory://sweeps/night-2", None, tmp_path, None)
+    assert again.root != other.root
+    beside = sweep_folders("memory://sweeps/night-1", "s3://bucket/motions", tmp_path, None)
+    assert beside.store == "s3://bucket/motions"
+
+
+def test_what_goes_with_no_address_or_with_none_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--work w: is for an --out that is an address"):
+        sweep_folders("out", None, tmp_path, "w")
+    with pytest.raises(LedgerError, match="nowhere://x: cannot be opened"):
+        sweep_folders("nowhere://x", None, tmp_path, None)
+    folders = sweep_folders("memory://x", None, tmp_path, None)
+    beside = parse_spec({"motions": ["m"], "validation": "actor"})
+    with pytest.raises(ConfigError, match="needs run folders that all nodes see"):
+        check_validation(beside, folders)
+    check_validation(beside, sweep_folders("out", None, tmp_path, None))
 
 
 def test_a_searcher_whose_package_is_missing_is_refused_with_a_way_to_get_it(
@@ -155,7 +190,7 @@ def test_drivers_go_where_only_the_head_is() -> None:
 def test_the_record_is_opened_with_what_is_left_to_run(
     tiny_run: CustomizationConfig, tmp_path: Path
 ) -> None:
-    folders = sweep_folders(str(tmp_path / "out"), None, tmp_path)
+    folders = sweep_folders(str(tmp_path / "out"), None, tmp_path, None)
     assert folders.store == str(tmp_path / "out" / "store")
     trials = [Trial(letter * 64, "m", {"seed": letter}, tiny_run) for letter in "abcd"]
     ledger = Ledger(folders.ledger)

@@ -23,7 +23,7 @@ class Job:
 
     Args:
         arguments: of the command line.
-        out: its ``--out``.
+        out: its ``--out``; of a sweep also an address.
         log: where its output goes.
         environment: additions; a null value removes a variable.
         module: the job.
@@ -60,7 +60,7 @@ class Job:
 
     def steps(self) -> list[int]:
         """Steps in ``metrics.jsonl``, in file order; a line that is being written is left out."""
-        return [line["step"] for line in metrics(self.out) if line["event"] == "step"]
+        return [line["step"] for line in metrics(Path(self.out)) if line["event"] == "step"]
 
     def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Wait for something to become true while the job runs."""

@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from benchmarks.imagined_courses import ImaginedCourses
 from benchmarks.sweep_check import compare
 from benchmarks.sweep_simulation import Simulation, Site, Work
-from motion_ray.cluster.desk import run_folder
+from motion_ray.cluster.runs import run_folder
 from motion_ray.customization.run import RunFolder
 from motion_ray.errors import DataError
 from motion_ray.sweeps.ledger import Ledger
