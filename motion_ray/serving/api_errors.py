@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 
 from motion_ray.errors import (
+    AmbiguousTokenError,
     Cancelled,
     DeltaError,
     IdempotencyError,
@@ -90,6 +91,7 @@ class _Answer:
 #: The first that fits counts, so the special stand before the general.
 _ANSWERS: tuple[tuple[type[MotionRayError], _Answer], ...] = (
     (UnknownTokenError, _Answer(422, INVALID, "unknown_token")),
+    (AmbiguousTokenError, _Answer(422, INVALID, "ambiguous_token")),
     (TokenError, _Answer(422, INVALID, "token_not_in_prompt")),
     (TooLargeError, _Answer(413, INVALID, "too_large")),
     (IncompatibleMotionError, _Answer(422, INVALID, "motion_incompatible")),

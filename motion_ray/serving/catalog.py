@@ -121,7 +121,7 @@ class MotionCatalog:
 
         Raises:
             UnknownTokenError: a rare word that no motion owns.
-            TokenError: a token that several motions own.
+            AmbiguousTokenError: a token that several motions own.
             StoreError: the store cannot be read.
         """
         try:

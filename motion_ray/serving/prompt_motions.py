@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from motion_ray.errors import TokenError, UnknownTokenError
+from motion_ray.errors import AmbiguousTokenError, TokenError, UnknownTokenError
 from motion_ray.evaluation.prompts import contains_word
 from motion_ray.store import DeltaRecord, listed
 
@@ -56,7 +56,7 @@ def motions_in(prompt: str, index: TokenIndex) -> list[str]:
 
     Raises:
         UnknownTokenError: a rare word of the prompt belongs to no motion here.
-        TokenError: a token belongs to several motions.
+        AmbiguousTokenError: a token belongs to several motions.
     """
     words = re.findall(r"\w+", prompt.casefold())
     _check_rare(words, index)
@@ -72,7 +72,8 @@ def motions_in(prompt: str, index: TokenIndex) -> list[str]:
         names = index.owners[token]
         if len(names) > 1:
             rule = f"the token {token!r} belongs to several motions: {listed(names)}"
-            raise TokenError("motions", rule, f'name one, e.g. "motions": [{{"id": "{names[0]}"}}]')
+            fix = f'name one, e.g. "motions": [{{"id": "{names[0]}"}}]'
+            raise AmbiguousTokenError("motions", rule, fix)
         found += names
     return found
 

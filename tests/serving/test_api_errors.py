@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from motion_ray import errors
 from motion_ray.errors import (
+    AmbiguousTokenError,
     DeltaError,
     IdempotencyError,
     JobExpiredError,
@@ -45,6 +46,7 @@ SECRET = "/srv/secret/path"
         (TooLargeError("size", "is large"), 413, "too_large", "size", "size: is large"),
         (TokenError("prompt", "no token"), 422, "token_not_in_prompt", "prompt", "no token"),
         (UnknownTokenError("prompt", "zwx"), 422, "unknown_token", "prompt", "zwx"),
+        (AmbiguousTokenError("motions", "two"), 422, "ambiguous_token", "motions", "two"),
         (UnknownMotionError(SECRET, "has no x"), 404, "motion_not_found", None, "store has no x"),
         (DeltaError(SECRET, "is damaged"), 422, "motion_broken", None, "the motion: is damaged"),
         (PoolBusyError("device tier", "full"), 503, "pool_busy", None, "device tier: full"),

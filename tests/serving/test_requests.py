@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from motion_ray.errors import (
+    AmbiguousTokenError,
     IncompatibleMotionError,
     MotionRayError,
     RequestError,
@@ -289,7 +290,9 @@ def test_a_token_of_another_base_says_so(store, catalog):
 
 def test_a_token_of_several_motions_has_to_be_named(store, catalog):
     store.publish(toy_delta(3, token="pll"), "legs")
-    with pytest.raises(TokenError, match=r"belongs to several motions: arms, legs; name one"):
+    with pytest.raises(
+        AmbiguousTokenError, match=r"belongs to several motions: arms, legs; name one"
+    ):
         ask(catalog, prompt="a robot doing the pll")
     assert named(ask(catalog, prompt="the pll", motions=[{"id": "legs"}])) == [("legs", 1, 1.0)]
 

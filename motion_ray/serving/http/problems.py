@@ -89,6 +89,9 @@ def answer_everything(app: FastAPI) -> None:
     """Have all errors that are raised in routes answered here."""
 
     async def handle(request: Request, fault: Exception) -> JSONResponse:
+        if isinstance(fault, RequestValidationError) and _unannounced(request, fault):
+            message = "a body of JSON needs the header Content-Type: application/json"
+            fault = Problem(422, "unsupported_media_type", message, param="Content-Type")
         return answer(fault)
 
     for kind in (MotionRayError, RequestValidationError, HTTPException):
@@ -117,6 +120,13 @@ class Unforeseen:
             if started or scope["type"] != "http":
                 raise  # half an answer is out: the connection has to break
             await response(scope, receive, send)
+
+
+def _unannounced(request: Request, fault: RequestValidationError) -> bool:
+    """Whether a body was not looked into because it does not say that it is JSON, as with curl."""
+    first = fault.errors()[0]
+    said = "json" in request.headers.get("content-type", "").lower()
+    return tuple(first["loc"]) == ("body",) and first["type"] != "missing" and not said
 
 
 def _invalid(fault: RequestValidationError) -> ApiError:

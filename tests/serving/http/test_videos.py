@@ -138,6 +138,13 @@ def test_bodies_that_are_none(client, content, kind, status):
     assert error(answer)[0] == status
 
 
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/x-www-form-urlencoded"}])
+def test_json_that_does_not_say_so_is_told_how(client, headers):
+    answer = client.post("/v1/videos", content=b'{"prompt": "a robot"}', headers=headers)
+    assert error(answer) == (422, "unsupported_media_type", "Content-Type")
+    assert "Content-Type: application/json" in answer.json()["error"]["message"]
+
+
 # --- the same key ---------------------------------------------------------------------------------
 
 
