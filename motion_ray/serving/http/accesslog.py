@@ -17,6 +17,7 @@ log = logging.getLogger("motion_ray.access")
 
 REQUEST_ID = "X-Request-Id"
 LONGEST_PATH = 200  # characters that are logged
+VIDEOS = "/v1/videos/"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 #: The API returns data, never anything that a browser should run, frame or guess the type of. A
@@ -34,8 +35,9 @@ SECURITY_HEADERS = {
 class AccessLog:
     """Middleware around everything else.
 
-    A line holds no header but the id, and no query string: those may hold secrets. An id that a
-    client sends is kept if it is plain, so that it can be found in the logs of both.
+    A line names the job that was accepted, as the replicas' logs do. It holds no header but the id,
+    and no query string: those may hold secrets. An id that a client sends is kept if it is plain,
+    so that it can be found in the logs of both.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -55,6 +57,7 @@ class AccessLog:
             if message["type"] == "http.response.start":
                 line.status = message["status"]
                 headers = MutableHeaders(scope=message)
+                line.job = _job_of(headers)
                 headers[REQUEST_ID] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
@@ -74,6 +77,7 @@ class _Line:
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.status: int | None = None  # stays so if the client left before an answer
+        self.job: str | None = None
         self.nbytes = 0
         self._started = time.perf_counter()
 
@@ -89,7 +93,15 @@ class _Line:
                 "method": scope["method"],
                 "path": scope["path"][:LONGEST_PATH],
                 "status": self.status,
+                "job": self.job,
                 "bytes": self.nbytes,
                 "ms": round((time.perf_counter() - self._started) * 1000, 1),
             }
         )
+
+
+def _job_of(headers: Headers) -> str | None:
+    """The job that an answer names: where it is, or that its video is in the body."""
+    place = headers.get("location", "")
+    there = place.removeprefix(VIDEOS) if place.startswith(VIDEOS) else None
+    return headers.get("x-video-id", there)

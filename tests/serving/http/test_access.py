@@ -234,6 +234,15 @@ def test_a_line_for_every_request_and_no_secret_in_any(client, caplog):
     assert all("\n" not in record.message for record in caplog.records)
 
 
+def test_the_line_of_a_request_names_the_job_that_it_made(client, caplog):
+    with caplog.at_level(logging.INFO, "motion_ray.access"):
+        made = client.post("/v1/videos", json={"prompt": "x"}, headers=auth("alice")).json()["id"]
+        sync = client.post("/v1/videos/sync", json={"prompt": "x"}, headers=auth("alice"))
+        client.get("/v1/videos", headers=auth("alice"))
+    jobs = [json.loads(record.message)["job"] for record in caplog.records]
+    assert jobs == [made, sync.headers["X-Video-Id"], None]
+
+
 def test_the_id_of_a_request_comes_back(client):
     assert (
         client.get("/health/live", headers={"X-Request-Id": "a.b-c_9"}).headers["X-Request-Id"]
