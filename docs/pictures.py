@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
 from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.data.clips import load_motion_folder
 from motion_ray.data.puppets.motions import BASE_MOTIONS
-from motion_ray.data.video import read_clip
+from motion_ray.data.video import read_clip, write_gif
 from motion_ray.evaluation.prompts import EvalPrompt
 from motion_ray.evaluation.scene_prompts import balanced_prompts
 from motion_ray.generation import VideoGenerator
@@ -24,8 +25,7 @@ from motion_ray.recipes import load_config
 from motion_ray.store import DeltaStore
 
 IMAGES = Path(__file__).parent / "images"
-COLUMNS, ENLARGED, FRAME_MS, GAP = 6, 2, 125, 4
-COLOURS_OF_A_GIF = 128
+COLUMNS, ENLARGED, FPS, GAP = 6, 2, 8, 4
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     backbone = load_backbone(config.base)
     generator = VideoGenerator(backbone, config.sampling, config.clips)
     prompts = [each.text for each in balanced_prompts(2 * COLUMNS, BASE_MOTIONS, seed=1)]
-    write_gif(IMAGES / "base.gif", rows_of(videos(generator, prompts)))
+    write_gif(IMAGES / "base.gif", picture_of(rows_of(videos(generator, prompts))), FPS)
     print("\n".join(prompts))
 
     motion = load_motion_folder(folder)
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     before = videos(generator, asked)
     with DeltaStore(str(options.demo / "run" / "store")).load(options.name).applied(backbone):
         after = videos(generator, asked)
-    write_gif(IMAGES / "demo.gif", [training, before, after])
+    write_gif(IMAGES / "demo.gif", picture_of([training, before, after]), FPS)
     print("\n".join(asked))
 
 
@@ -66,20 +66,14 @@ def rows_of(clips: list[Tensor]) -> list[list[Tensor]]:
     return [clips[at : at + COLUMNS] for at in range(0, len(clips), COLUMNS)]
 
 
-def write_gif(path: Path, rows: Sequence[Sequence[Tensor]]) -> None:
-    """Write rows of clips ``[f, 3, h, w]`` as one animated picture with white gaps."""
+def picture_of(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Rows of clips as one clip with white gaps, enlarged: uint8 ``[f, 3, h, w]``."""
     padded = [
         [torch.nn.functional.pad(clip, (0, GAP, 0, GAP), value=255) for clip in row] for row in rows
     ]
     frames = torch.cat([torch.cat(row, -1) for row in padded], -2)
-    pictures = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in frames]
-    larger = [
-        p.resize((p.width * ENLARGED, p.height * ENLARGED), Image.Resampling.LANCZOS).quantize(
-            COLOURS_OF_A_GIF, dither=Image.Dither.NONE
-        )
-        for p in pictures
-    ]
-    larger[0].save(path, save_all=True, append_images=larger[1:], duration=FRAME_MS, loop=0)
+    size = [ENLARGED * side for side in frames.shape[-2:]]
+    return resize(frames, size, InterpolationMode.BICUBIC)
 
 
 if __name__ == "__main__":

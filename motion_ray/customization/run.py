@@ -148,15 +148,6 @@ class RunFolder:
         write_text_atomic(self.result, json.dumps(asdict(result), indent=2))
 
 
-def check_run_folder(out: Path, config: CustomizationConfig) -> None:
-    """Refuse an output folder that belongs to something else, without touching it.
-
-    Raises:
-        RunFolderError: see :meth:`RunFolder.check`.
-    """
-    RunFolder(out).check(config)
-
-
 def check_place(folder: Path, option: str) -> None:
     """Refuse a folder that is none, or where nothing can be written, without touching it.
 

@@ -157,16 +157,19 @@ def write_gif(path: Path, frames: Tensor, fps: float) -> None:
     # A gif counts in hundredths of a second: rounding ends instead of lengths keeps the mean rate.
     ends = [round(100 * i / fps) for i in range(len(pictures) + 1)]
     durations = [10 * max(2, b - a) for a, b in itertools.pairwise(ends)]
-    _write_animation(path, "GIF", pictures, durations, {"optimize": False, "disposal": 1})
-
-
-def write_webp(path: Path, frames: Tensor, fps: float) -> None:
-    """Write uint8 RGB ``[f, 3, h, w]`` as a looping animated webp, for documentation."""
-    _check_frames(frames)
-    pictures = _pictures(frames)
-    ends = [round(1000 * i / fps) for i in range(len(pictures) + 1)]
-    durations = [b - a for a, b in itertools.pairwise(ends)]
-    _write_animation(path, "WEBP", pictures, durations, {"quality": 85, "method": 4})
+    buffer = io.BytesIO()
+    first, *rest = pictures
+    first.save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=rest,
+        duration=durations,
+        loop=0,
+        optimize=False,
+        disposal=1,
+    )
+    write_bytes_atomic(Path(path), buffer.getvalue())
 
 
 def check_length(path: Path, available: int, seconds: float, config: ClipConfig) -> None:
@@ -251,18 +254,3 @@ def _check_frames(frames: Tensor) -> tuple[int, int]:
 
 def _pictures(frames: Tensor) -> list[Image.Image]:
     return [Image.fromarray(p) for p in frames.cpu().permute(0, 2, 3, 1).contiguous().numpy()]
-
-
-def _write_animation(
-    path: Path,
-    kind: str,
-    pictures: Sequence[Image.Image],
-    durations: Sequence[int],
-    options: dict[str, int | bool],
-) -> None:
-    buffer = io.BytesIO()
-    first, rest = pictures[0], list(pictures[1:])
-    first.save(
-        buffer, kind, save_all=True, append_images=rest, duration=list(durations), loop=0, **options
-    )
-    write_bytes_atomic(Path(path), buffer.getvalue())

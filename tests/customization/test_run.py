@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from motion_ray.customization.run import RunFolder, check_run_folder
+from motion_ray.customization.run import RunFolder
 from motion_ray.errors import RunFolderError
 from motion_ray.recipes import load_config
 from motion_ray.types import RunFinished, StepDone, Validated
@@ -27,12 +27,12 @@ def test_a_folder_belongs_to_its_config(tmp_path):
     run = RunFolder(tmp_path / "out")
     with run.claim(CONFIG):
         run.checkpoints.mkdir()
-    check_run_folder(tmp_path / "out", CONFIG)
+    RunFolder(tmp_path / "out").check(CONFIG)
     other = CONFIG.replace({"optimizer": {"lr": 1.0}, "seed": 3})
     with pytest.raises(
         RunFolderError, match=r"another run \(optimizer\.lr was 0\.0\d+, now 1\.0 and 1 more\)"
     ):
-        check_run_folder(tmp_path / "out", other)
+        RunFolder(tmp_path / "out").check(other)
 
 
 def test_a_run_that_never_began_gives_way_to_one_with_a_better_setting(tmp_path):
@@ -54,7 +54,7 @@ def test_a_long_setting_is_told_in_short(tmp_path):
         run.checkpoints.mkdir()
     many = CONFIG.replace({"validation": {"prompts": [f"a <motion> {i}" for i in range(100)]}})
     with pytest.raises(RunFolderError, match=r"validation\.prompts was .*\.\.\.") as caught:
-        check_run_folder(tmp_path / "out", many)
+        RunFolder(tmp_path / "out").check(many)
     assert len(str(caught.value)) < 600
 
 
@@ -71,26 +71,26 @@ def test_a_folder_with_other_files_is_refused_untouched(tmp_path):
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(RunFolderError, match="is a file"):
-        check_run_folder(tmp_path / "out", CONFIG)
+        RunFolder(tmp_path / "out").check(CONFIG)
 
 
 def test_a_folder_below_a_file_is_refused(tmp_path):
     (tmp_path / "notes").write_text("")
     with pytest.raises(RunFolderError, match=r"lies below a file, .*notes; --out names"):
-        check_run_folder(tmp_path / "notes" / "out", CONFIG)
+        RunFolder(tmp_path / "notes" / "out").check(CONFIG)
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     with pytest.raises(RunFolderError, match=f"nothing can be made in {tmp_path}; check its perm"):
-        check_run_folder(tmp_path / "new" / "out", CONFIG)
+        RunFolder(tmp_path / "new" / "out").check(CONFIG)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b"[]", b"{}"])
 def test_a_damaged_record_is_named(tmp_path, content):
     (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(RunFolderError, match=r"run\.json: is damaged; choose another"):
-        check_run_folder(tmp_path, CONFIG)
+        RunFolder(tmp_path).check(CONFIG)
 
 
 def test_a_disk_that_fills_up_is_named():
@@ -105,7 +105,7 @@ def test_a_disk_that_fills_up_is_named():
 
 
 def test_checking_creates_nothing(tmp_path):
-    check_run_folder(tmp_path / "out", CONFIG)
+    RunFolder(tmp_path / "out").check(CONFIG)
     assert not (tmp_path / "out").exists()
 
 
