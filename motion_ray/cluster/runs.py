@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from motion_ray.sweeps.trial import Trial
 from motion_ray.types import RunFinished
 
 COPIES = "copies"  # beside the run folders: what was brought from mirrors to be looked at
-METRICS, RESULT = "metrics.jsonl", "result.json"
+METRICS, RESULT, REPORT = "metrics.jsonl", "result.json", "report.html"
 
 
 def run_folder(runs: Path, trial: Trial) -> Path:
@@ -57,7 +57,10 @@ class Runs:
         Raises:
             MirrorError: its mirror cannot be read.
         """
-        return RunFolder(self._brought(trial, RESULT)).finished()
+        result, uri = RunFolder(self._brought(trial, RESULT)).finished(), self.uri(trial)
+        if result is None or uri is None:
+            return result
+        return replace(result, report=f"{uri}/{REPORT}")  # not where it was written
 
     def gathered(self, trial: Trial, *, finished: bool) -> Path:
         """A folder on this machine with what the leaderboard shows of a trial.
