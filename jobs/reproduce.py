@@ -3,7 +3,7 @@
 Examples: ``python -m jobs.reproduce table1 --scale puppet --out reproduction`` and ``python -m
 jobs.reproduce all --quick``. Trains what is missing, evaluates it, and writes ``report.html`` and
 ``results.json`` into OUT. A killed reproduction goes on where it stopped when the same command is
-given again.
+given again, also with other ``--workers`` or on another cluster.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,19 +21,27 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from jobs.reproduce_view import Progress, show
+from jobs.reproduce_tables import show
+from jobs.reproduce_view import View
+from jobs.reproduce_workers import workplace
+from motion_ray.cluster.paths import lasting_path, with_absolute_paths
 from motion_ray.errors import ConfigError, MotionRayError
 from motion_ray.evaluation.copying_network import EMBEDDED as EMBEDDED_DETECTOR
+from motion_ray.reproduction.calls import Call, facts_of, recall, remember
 from motion_ray.reproduction.experiments import EXPERIMENTS, PAPERS_OWN, Experiment
-from motion_ray.reproduction.page import write_page
-from motion_ray.reproduction.reproduce import reproduce
+from motion_ray.reproduction.page import RESULTS, write_page
+from motion_ray.reproduction.publish import publish
+from motion_ray.reproduction.reproduce import Reproduction, reproduce
 from motion_ray.reproduction.scale import Scale, jester_scale, puppet_scale
+from motion_ray.reproduction.sections import sections_of
 
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m jobs.reproduce", description=__doc__)
-    parser.add_argument("what", choices=[*EXPERIMENTS, "all"], help="all: the paper's own")
+    parser.add_argument(
+        "what", nargs="+", choices=[*EXPERIMENTS, "all"], help="all: the paper's own"
+    )
     parser.add_argument("--scale", choices=["puppet", "jester"], default="puppet")
     parser.add_argument(
         "--quick", action="store_true", help="puppet scale, one motion, few steps and videos"
@@ -53,6 +61,19 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--copy-sha256", help="of a TorchScript file of SSCD")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--device", help="default: the GPU if there is one")
+    parser.add_argument(
+        "--workers", type=int, help="so many at once, on Ray: one GPU or a part of --threads each"
+    )
+    parser.add_argument(
+        "--address", help="Ray cluster to work on, host:port or auto (default: RAY_ADDRESS)"
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="try cells again that could not be trained"
+    )
+    parser.add_argument("--plain", action="store_true", help="lines instead of a live display")
+    parser.add_argument(
+        "--publish", type=Path, metavar="FOLDER", help="also write a small form into FOLDER/SCALE"
+    )
     return parser
 
 
@@ -65,41 +86,71 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MotionRayError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return stop.args[0] if stop.args else 130
     return 0
 
 
 def _reproduce(options: argparse.Namespace, command: str) -> None:
     scale, experiments = scale_of(options), chosen(options.what)
     quick = "-quick" if options.quick else ""
-    out: Path = options.out or Path(f"reproduction-{scale.name}{quick}")
+    named = options.out or f"reproduction-{scale.name}{quick}"
+    out = lasting_path(str(named), "--out", Path.cwd())
     out.mkdir(parents=True, exist_ok=True)
-    console, started = Console(), time.monotonic()
-    with Progress(console) as progress:
-        found = reproduce(
-            experiments,
-            scale,
-            out,
-            device=options.device,
-            on_cell=progress.cell,
-            on_event=progress.event,
-            on_progress=progress.looked,
-        )
+    console = Console()
+    found, calls = _work(options, command, scale, experiments, out, console)
+    sections = sections_of(found)
     facts = {
-        "command": command,
-        "commit": _commit(),
-        "device": _device(options.device),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "time of this call": f"{(time.monotonic() - started) / 60:.1f} minutes",
+        **facts_of(calls),
+        "training": f"{found.cells} cells, {found.seconds / 60:.0f} minutes of training in all",
     }
-    show(console, found, write_page(out, found, facts))
+    written = [write_page(out, found, sections, facts)]
+    if options.publish is not None:
+        shelf = lasting_path(str(options.publish), "--publish", Path.cwd())
+        written.append(publish(shelf / scale.name, found, sections, facts))
+    show(console, found, sections, written)
 
 
-def chosen(what: str) -> list[Experiment]:
-    """The experiments that a name stands for."""
-    return [EXPERIMENTS[name] for name in (PAPERS_OWN if what == "all" else (what,))]
+def _work(
+    options: argparse.Namespace,
+    command: str,
+    scale: Scale,
+    experiments: Sequence[Experiment],
+    out: Path,
+    console: Console,
+) -> tuple[Reproduction, list[Call]]:
+    """Do what is missing, and keep in mind who did it."""
+    here, started, view, device = Path.cwd(), time.monotonic(), View(console, options.plain), ""
+
+    def call() -> Call:
+        minutes = round((time.monotonic() - started) / 60, 1)
+        today = datetime.now(UTC).strftime("%Y-%m-%d")
+        return Call(command, _commit(), device, today, minutes)
+
+    try:
+        with workplace(options, out, view) as place, view:
+            device = place.device
+            found = reproduce(
+                experiments,
+                scale,
+                out,
+                place,
+                resolve=lambda config: with_absolute_paths(config, here),
+                on_record=view.record,
+                on_progress=view.looked,
+                retry_failed=options.retry_failed,
+            )
+    finally:
+        if view.worked:
+            remember(out, call(), RESULTS)
+    return found, recall(out, RESULTS) or [call()]
+
+
+def chosen(what: Iterable[str]) -> list[Experiment]:
+    """The experiments that names stand for, each once."""
+    names = [n for name in what for n in (PAPERS_OWN if name == "all" else (name,))]
+    return [EXPERIMENTS[name] for name in dict.fromkeys(names)]
 
 
 def scale_of(options: argparse.Namespace) -> Scale:
@@ -131,12 +182,18 @@ def _jester(options: argparse.Namespace) -> Scale:
             "cannot be quick" if options.quick else f"needs {', '.join(missing)}",
             "docs/reproduction.md says what each of them is",
         )
+    here = Path.cwd()
+
+    def absolute(name: str) -> str:
+        path = here / Path(name).expanduser()
+        return str(path) if path.exists() else name
+
     return jester_scale(
-        options.data,
-        options.base,
-        options.classifier,
-        options.clip_model,
-        options.copy_detector,
+        here / options.data.expanduser(),
+        absolute(options.base),
+        absolute(options.classifier),
+        absolute(options.clip_model),
+        absolute(options.copy_detector),
         options.copy_sha256,
     )
 
@@ -158,12 +215,6 @@ def _commit() -> str:
         check=False,
     )
     return ran.stdout.strip() or "unknown"
-
-
-def _device(device: str | None) -> str:
-    if (device or "cuda").startswith("cuda") and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU, {torch.get_num_threads()} threads"
 
 
 if __name__ == "__main__":

@@ -50,13 +50,14 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Bound:
-    """A rate of one method is below a limit.
+    """A rate of one method is below a limit, or above it.
 
     Attributes:
         text: what is claimed, for people.
         metric: name of a score that is a rate.
         method: whose.
         limit: between 0 and 1.
+        above: it is to be above the limit.
     """
 
     text: str
@@ -64,6 +65,7 @@ class Bound:
     method: str
     limit: float
     matched: bool = False
+    above: bool = False
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -197,9 +199,10 @@ def _of_contrast(claim: Contrast, difference: Difference, p: float) -> Verdict:
 def _of_bound(claim: Bound, observed: Mapping[tuple[str, str, bool], Observed | str]) -> Verdict:
     estimate = estimate_rate(list(_values(claim, claim.method, observed).values()))
     said = f"{claim.metric} of {claim.method} is {estimate}"
-    if estimate.high < claim.limit:
+    below, above = estimate.high < claim.limit, estimate.low > claim.limit
+    if above if claim.above else below:
         return Verdict(claim, Word.REPRODUCED, said, estimate)
-    if estimate.low > claim.limit:
+    if below if claim.above else above:
         return Verdict(claim, Word.NOT, said, estimate)
     return Verdict(claim, Word.INCONCLUSIVE, f"{said}: the limit lies inside", estimate)
 

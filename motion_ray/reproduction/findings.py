@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from motion_ray.evaluation.bootstrap import Estimate, Observation
+from motion_ray.data.puppets.bodies import KINDS
+from motion_ray.evaluation.bootstrap import (
+    Estimate,
+    Observation,
+    estimate_mean,
+    estimate_rate,
+)
 from motion_ray.evaluation.measurement import Measurement, Part
 from motion_ray.evaluation.scoreboard import MEANS, RATES, Group, Value, copying, group_rows
 from motion_ray.reproduction.claims import Claim, Observed, Verdict, judge
-from motion_ray.reproduction.experiments import BASE, FIRST, LAST, Experiment
+from motion_ray.reproduction.experiments import (
+    BASE,
+    COPYING,
+    COUNT,
+    FIRST,
+    IN_SCENE,
+    LAST,
+    Experiment,
+)
 from motion_ray.reproduction.looking import Look
-from motion_ray.reproduction.training import Failed
+from motion_ray.reproduction.record import Failed
 
 
 @dataclass(frozen=True)
@@ -37,13 +51,20 @@ class Findings:
         controls: rows of the base in words and of real clips.
         failed: cells that cannot be trained.
         threshold: cosine that makes a copy; None: copying was not run.
+        staged: rows of our results in other scenes, and of drawn clips of them, by scene.
+        extra: scores that only scenes are about.
     """
 
     looks: Sequence[Look] = ()
     controls: Sequence[Measurement] = ()
     failed: Sequence[Failed] = ()
     threshold: float | None = None
+    staged: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
+    extra: Mapping[str, Value] = field(default_factory=dict)
     _groups: dict[str, Group | None] = field(default_factory=dict, compare=False)
+    _verdicts: dict[tuple[str, ...], dict[str, list[Verdict]]] = field(
+        default_factory=dict, compare=False
+    )
 
     def group(self, method: str) -> Group | None:
         """Scores of a row of a table over all its cells; None without videos."""
@@ -55,7 +76,8 @@ class Findings:
         """Videos of a row.
 
         Args:
-            method: of a recipe, or :data:`BASE`, :data:`FIRST` or :data:`LAST`.
+            method: of a recipe; :data:`BASE`, :data:`FIRST` or :data:`LAST`; or a scene or a kind
+                of puppet after :data:`IN_SCENE`.
             matched: of each cell the look whose appearance is nearest to what all methods of that
                 motion and seed keep, instead of its last.
         """
@@ -63,10 +85,35 @@ class Findings:
             return [row for row in self.controls if row.question.part is Part.BASE]
         if method in (FIRST, LAST):
             return _joined(self._ends("ours", last=method == LAST))
+        if method.startswith(IN_SCENE):
+            return self.in_scene(method.removeprefix(IN_SCENE))
         mine = [look for look in self.looks if look.cell.method == method]
         if matched:
             return _joined(self._matched(mine))
         return _joined(look for look in mine if look.final)
+
+    def in_scene(self, name: str, *, drawn: bool = False) -> list[Measurement]:
+        """Videos of our results, or drawn clips.
+
+        Args:
+            name: of a scene or a kind of puppet; empty: the usual prompts.
+            drawn: whether to return drawn clips.
+        """
+        part = Part.REAL if drawn else Part.CUSTOMIZED
+        if name and name not in KINDS:
+            return [row for row in self.staged.get(name, ()) if row.question.part is part]
+        usual = self.controls if drawn else self.rows("ours")
+        return [
+            row for row in usual if row.question.part is part and name in ("", row.question.kind)
+        ]
+
+    def estimate(self, rows: Sequence[Measurement], metric: str) -> Estimate | None:
+        """One score of rows that belong together; None if it was not measured."""
+        value = self._values().get(metric)
+        observed = [] if value is None else list(_observations(rows, value).values())
+        if not observed:
+            return None
+        return estimate_rate(observed) if metric in (*RATES, COUNT) else estimate_mean(observed)
 
     def curve(self, method: str) -> list[CurvePoint]:
         """Scores by step, ascending. A cell that was stopped has no later points."""
@@ -80,6 +127,12 @@ class Findings:
 
     def verdicts(self, experiments: Sequence[Experiment]) -> dict[str, list[Verdict]]:
         """What was found about every claim, by experiment; p values are corrected over all."""
+        names = tuple(each.name for each in experiments)
+        if names not in self._verdicts:
+            self._verdicts[names] = self._judge(experiments)
+        return self._verdicts[names]
+
+    def _judge(self, experiments: Sequence[Experiment]) -> dict[str, list[Verdict]]:
         claims = [(e.name, claim) for e in experiments for claim in e.claims]
         observed: dict[tuple[str, str, bool], Observed | str] = {}
         for _, claim in claims:
@@ -97,25 +150,17 @@ class Findings:
         if not rows:
             reasons = [each.reason for each in self.failed if each.cell.method == method]
             return reasons[0] if reasons else "it was not trained"
-        group = self._score(rows)
+        group = self._score(rows) if claim.metric == COPYING else None
         if group is not None and claim.metric in group.refused:
             return group.refused[claim.metric]
         value = self._values().get(claim.metric)
         if value is None:
             return f"{claim.metric} was not run"
-        found: dict[Hashable, Observation] = {}
-        for row in rows:
-            number = value(row)
-            if number is not None:
-                asked = row.question
-                key = (asked.motion, asked.prompt, asked.seed, asked.training_seed)
-                cluster = (asked.motion, asked.prompt)
-                found[key] = Observation(number, cluster, asked.motion)
-        return found
+        return _observations(rows, value)
 
     def _values(self) -> dict[str, Value]:
         copies = {} if self.threshold is None else copying(self.threshold)
-        return {**RATES, **MEANS, **copies}
+        return {**RATES, **MEANS, **copies, **self.extra}
 
     def _score(self, rows: Sequence[Measurement]) -> Group | None:
         if not rows:
@@ -163,6 +208,18 @@ def appearance(look: Look) -> float:
     scored = [row.scores.appearance for row in look.rows if row.scores is not None]
     known = [each for each in scored if each is not None]
     return fmean(known) if known else 0.0
+
+
+def _observations(rows: Iterable[Measurement], value: Value) -> dict[Hashable, Observation]:
+    """The values that there are, by what makes two videos a pair; their cluster is the prompt."""
+    found: dict[Hashable, Observation] = {}
+    for row in rows:
+        number = value(row)
+        if number is not None:
+            asked = row.question
+            key = (asked.motion, asked.prompt, asked.seed, asked.training_seed)
+            found[key] = Observation(number, (asked.motion, asked.prompt), asked.motion)
+    return found
 
 
 def _joined(looks: Iterable[Look]) -> list[Measurement]:

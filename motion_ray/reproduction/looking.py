@@ -1,26 +1,38 @@
-"""Looking at what was trained: the protocol of evaluation on every delta of every cell."""
+"""Looking at what was trained: the protocol of evaluation on every delta of every cell.
+
+It begins when all cells are trained. Evaluators hold models of their own, so beside a training they
+would need memory and cores of their own too; afterwards they get those of the training, and one
+pass over all cells keeps every worker busy to the end.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from motion_ray.backbones.inflated import PREFIX
+from motion_ray.config import CustomizationConfig
 from motion_ray.data.video import write_video
 from motion_ray.evaluation.evaluated_motion import EvaluatedMotion
-from motion_ray.evaluation.evaluator import Evaluator, open_evaluator
 from motion_ray.evaluation.measurement import Measurement, Part
-from motion_ray.evaluation.protocol import evaluate, in_process
-from motion_ray.evaluation.tasks import Asked, ask_all
-from motion_ray.generation import VideoGenerator
+from motion_ray.evaluation.measurement_files import answered
+from motion_ray.evaluation.prompt_list import PromptList
+from motion_ray.evaluation.protocol import evaluate
+from motion_ray.evaluation.tasks import Asked, Task, ask_all
+from motion_ray.evaluation.workforce import OpenWorkforce, Workforce
 from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.clips import CLIPS, Clips
-from motion_ray.reproduction.training import Trained
+from motion_ray.reproduction.record import Record, Trained
 from motion_ray.store import DeltaStore
 
-SHOWN = 4  # videos of each cell that a report shows
+SHOWN = 4  # videos of each method that a report shows
+FOLDERS = {False: "base", True: "inflated"}  # of rows, by whether the base is inflated
 OnProgress = Callable[[str, int, int], None]
+Shown = dict[str, list[tuple[str, Path]]]
+"""Method to (prompt, file)."""
 
 
 @dataclass(frozen=True)
@@ -40,97 +52,182 @@ class Look:
     rows: tuple[Measurement, ...]
 
 
+@dataclass
+class Sights:
+    """Everything that was seen of the cells.
+
+    Attributes:
+        looks: in the order of the cells.
+        staged: rows of our results in other scenes, and of drawn clips of them, by scene.
+        videos: a few of each method, for people.
+    """
+
+    looks: list[Look] = field(default_factory=list)
+    staged: dict[str, list[Measurement]] = field(default_factory=dict)
+    videos: Shown = field(default_factory=dict)
+
+
 class Looker:
-    """Evaluators around each kind of base, opened when they are needed and kept.
+    """Asks evaluators about the cells of a reproduction, and keeps what they say.
 
     Args:
         clips: what was learned from.
         root: of the reproduction: ``store/``, ``evaluation/`` and ``videos/`` are in it.
-        device: null takes the GPU if there is one.
+        open_workforce: opens evaluators.
         on_progress: told what is looked at, videos done and their total.
     """
 
     def __init__(
-        self, clips: Clips, root: Path, device: str | None, on_progress: OnProgress
+        self, clips: Clips, root: Path, open_workforce: OpenWorkforce, on_progress: OnProgress
     ) -> None:
-        self._clips, self._root, self._device, self._told = clips, root, device, on_progress
-        self._prompts = clips.scale.asked()
-        self._evaluators: dict[bool, Evaluator] = {}
-
-    def measured_with(self) -> dict[str, object]:
-        """Models and settings behind every row but those of inflated bases, by hash."""
-        return dict(self._evaluator(inflated=False).measured_with())
+        self._clips, self._root, self._open, self._told = clips, root, open_workforce, on_progress
+        self._prompts, self._store = clips.scale.asked(), DeltaStore(root / "store")
+        #: Models and settings behind every row but those of inflated bases, by hash.
+        self.measured_with: dict[str, Any] = {}
 
     @property
     def threshold(self) -> float | None:
-        """Cosine that makes a copy; None if copying is not run."""
-        detector = self._evaluator(inflated=False).examiner.detector
-        return None if detector is None else detector.threshold
+        """Cosine that makes a copy; None if copying is not run. Known after :meth:`controls`."""
+        return self.measured_with["copy threshold"]
 
-    def cell(self, trained: Trained) -> list[Look]:
-        """Every delta of a cell, asked for by its token.
+    def missing(self, record: Record, scenes: Mapping[str, PromptList]) -> int:
+        """How many videos are to be measured, if no floor ends a cell early.
+
+        Args:
+            record: of the cells.
+            scenes: as for :meth:`cells`.
+        """
+        configs = [trial.config for trial in record.trials.values()]
+        ours = sum(cell.method == "ours" for cell in record.trials)
+        asked = sum(_looks_at(config) for config in configs) + len(scenes) * ours
+        asked *= len(self._clips.scale.video_seeds)
+        # Of every motion the base in words and drawn clips, which no seed changes.
+        asked += len(self._clips.scale.motions) * (
+            len(self._clips.scale.video_seeds) + 1 + len(scenes)
+        )
+        known = sum(len(answered(self._rows_folder(inflated))) for inflated in FOLDERS)
+        return max(0, asked * len(self._prompts) - known)
+
+    def controls(self) -> list[Measurement]:
+        """The base asked in words (floor), and real clips (ceiling, and control of copying)."""
+        scale = self._clips.scale
+        motions = [self._clips.evaluated(motion) for motion in scale.motions]
+        asked = [
+            each
+            for each in ask_all(motions, self._prompts, scale.video_seeds)
+            if each.question.part is not Part.CUSTOMIZED
+        ]
+        with self._workforce(asked, inflated=False) as force:
+            self.measured_with = dict(force.measured_with)
+            return self._rows(asked, False, "the base and real clips", force)
+
+    def cells(
+        self, trained: Sequence[Trained], scenes: Mapping[str, PromptList] | None = None
+    ) -> Sights:
+        """Every delta of every cell, asked for by its token.
+
+        Args:
+            trained: the cells.
+            scenes: by name, other prompts for our own results; each list is as long as the scale's
+                and means the same in the same place.
 
         Raises:
             RunFolderError: the rows on disk belong to other models or settings.
             DeltaError: a delta is damaged.
         """
-        last = max(trained.deltas)
-        found = []
-        for step, name in trained.deltas.items():
-            motion = self._described(trained, name)
-            asked = ask_all([motion], self._prompts, self._clips.scale.video_seeds, controls=False)
-            rows = self._rows(asked, trained.config.inflate, f"{trained.cell.name} step {step}")
-            found.append(Look(trained.cell, step, step == last, tuple(rows)))
+        sights = Sights()
+        for inflated in (False, True):
+            mine = [each for each in trained if each.config.inflate is inflated]
+            if not mine:
+                continue
+            asked = [(each, step, self._asked(each, name)) for each, step, name in _deltas(mine)]
+            staged = {} if inflated else self._staged(mine, scenes or {})
+            every = [each for _, _, questions in asked for each in questions]
+            every += [each for questions in staged.values() for each in questions]
+            with self._workforce(every, inflated=inflated) as force:
+                sights.looks += self._looks(asked, inflated, force)
+                for name, questions in staged.items():
+                    rows = self._rows(questions, inflated, f"ours, {name}", force)
+                    sights.staged[name] = rows
+                sights.videos |= self._film(mine, force)
+        order = {each.cell: number for number, each in enumerate(trained)}
+        sights.looks.sort(key=lambda look: (order[look.cell], look.step))
+        return sights
+
+    def _looks(
+        self, asked: Sequence[tuple[Trained, int, list[Asked]]], inflated: bool, force: Workforce
+    ) -> list[Look]:
+        every = [question for _, _, questions in asked for question in questions]
+        rows = iter(self._rows(every, inflated, "what was learned", force))
+        return [
+            Look(
+                each.cell,
+                step,
+                step == max(each.deltas),
+                tuple(next(rows) for _ in questions),
+            )
+            for each, step, questions in asked
+        ]
+
+    def _staged(
+        self, trained: Sequence[Trained], scenes: Mapping[str, PromptList]
+    ) -> dict[str, list[Asked]]:
+        seeds, found = self._clips.scale.video_seeds, dict[str, list[Asked]]()
+        ours = [each for each in trained if each.cell.method == "ours"]
+        learned = [self._described(each, each.deltas[max(each.deltas)]) for each in ours]
+        drawn = [self._clips.evaluated(motion) for motion in self._clips.scale.motions]
+        for name, prompts in scenes.items() if ours else ():
+            found[name] = ask_all(learned, prompts, seeds, controls=False)
+            found[name] += [
+                each for each in ask_all(drawn, prompts, seeds) if each.question.part is Part.REAL
+            ]
         return found
 
-    def controls(self, motion: str) -> list[Measurement]:
-        """The base asked in words (floor), and real clips (ceiling, and control of copying)."""
-        every = ask_all(
-            [self._clips.evaluated(motion)], self._prompts, self._clips.scale.video_seeds
-        )
-        asked = [each for each in every if each.question.part is not Part.CUSTOMIZED]
-        return self._rows(asked, False, f"{motion} without a delta")
+    def _film(self, trained: Sequence[Trained], force: Workforce) -> Shown:
+        """A few videos of the first cell of each method; written if missing."""
+        first = {each.cell.method: each for each in reversed(trained)}
+        found: Shown = {}
+        tasks: list[Task] = []
+        files: dict[str, list[Path]] = {}
+        for method in dict.fromkeys(each.cell.method for each in trained):
+            each = first[method]
+            asked = self._asked(each, each.deltas[max(each.deltas)])
+            seed = self._clips.scale.video_seeds[0]
+            shown = tuple(a.question for a in asked if a.question.seed == seed)[:SHOWN]
+            sha256 = asked[0].motion.delta
+            folder = self._root / "videos" / f"{each.cell.name}-{sha256[:12]}"
+            files[sha256] = [folder / f"{number}.mp4" for number in range(len(shown))]
+            found[method] = [(q.text, f) for q, f in zip(shown, files[sha256], strict=True)]
+            if not all(file.exists() for file in files[sha256]):
+                tasks.append(Task(asked[0].motion, shown))
+        for task, videos in force.film(tasks):
+            for file, frames in zip(files[task.motion.delta], videos, strict=True):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_video(file, frames, self._clips.scale.settings.sampling.fps)
+        return found
 
-    def videos(self, trained: Trained) -> list[tuple[str, Path]]:
-        """A few videos of a cell's result for people, as (prompt, file); written if missing."""
-        evaluator = self._evaluator(trained.config.inflate)
-        delta = DeltaStore(self._root / "store").load(trained.deltas[max(trained.deltas)])
-        phrase, token = self._target(trained).target.phrase, delta.header.token
-        prompts = [each.prompt.with_token(token, phrase) for each in self._prompts.prompts[:SHOWN]]
-        folder = self._root / "videos" / f"{trained.cell.name}-{delta.sha256[:12]}"
-        files = [folder / f"{number}.mp4" for number in range(len(prompts))]
-        if not all(file.exists() for file in files):
-            settings = evaluator.settings
-            generator = VideoGenerator(
-                evaluator.backbone, settings.sampling, settings.clips, settings.precision
-            )
-            seeds = [self._clips.scale.video_seeds[0]] * len(prompts)
-            with delta.applied(evaluator.backbone):
-                made = generator.generate(prompts, seeds)
-            folder.mkdir(parents=True, exist_ok=True)
-            for file, video in zip(files, made, strict=True):
-                write_video(file, video.frames, video.fps)
-        return list(zip(prompts, files, strict=True))
-
-    def _rows(self, asked: list[Asked], inflated: bool, what: str) -> list[Measurement]:
-        evaluator = self._evaluator(inflated)
+    def _rows(
+        self, asked: list[Asked], inflated: bool, what: str, force: Workforce
+    ) -> list[Measurement]:
         return evaluate(
             asked,
-            in_process(evaluator),
-            self._root / "evaluation" / ("inflated" if inflated else "base"),
-            evaluator.measured_with(),
-            batch_size=evaluator.settings.batch_size,
+            force.work,
+            self._rows_folder(inflated),
+            force.measured_with,
+            batch_size=force.batch_size,
             on_progress=lambda done, total: self._told(what, done, total),
         )
 
-    def _target(self, trained: Trained) -> EvaluatedMotion:
-        return self._clips.evaluated(trained.cell.motion, trained.config.motion_clips or CLIPS)
+    def _asked(self, trained: Trained, delta: str) -> list[Asked]:
+        motion, scale = self._described(trained, delta), self._clips.scale
+        return ask_all([motion], self._prompts, scale.video_seeds, controls=False)
 
     def _described(self, trained: Trained, name: str) -> EvaluatedMotion:
         # The motion's own name, whatever the cell's: videos of two methods are pairs by it.
-        record = DeltaStore(self._root / "store").resolve(name)
+        record = self._store.resolve(name)
+        clips = trained.config.motion_clips or CLIPS
         return replace(
-            self._target(trained),
+            self._clips.evaluated(trained.cell.motion, clips),
             reference=record.reference,
             delta=record.sha256,
             token=record.token,
@@ -139,11 +236,27 @@ class Looker:
             training_seed=trained.cell.seed,
         )
 
-    def _evaluator(self, inflated: bool) -> Evaluator:
-        if inflated not in self._evaluators:
-            settings = self._clips.scale.settings
-            if inflated:
-                settings = replace(settings, base=f"{PREFIX}{settings.base}")
-            store = str(self._root / "store")
-            self._evaluators[inflated] = open_evaluator(settings, store, self._device)
-        return self._evaluators[inflated]
+    def _rows_folder(self, inflated: bool) -> Path:
+        return self._root / "evaluation" / FOLDERS[inflated]
+
+    def _workforce(
+        self, asked: Sequence[Asked], *, inflated: bool
+    ) -> AbstractContextManager[Workforce]:
+        """Evaluators for what is not answered yet."""
+        known = answered(self._rows_folder(inflated))
+        questions = sum(each.question.key not in known for each in asked)
+        settings = self._clips.scale.settings
+        if inflated:
+            settings = replace(settings, base=f"{PREFIX}{settings.base}")
+        return self._open(settings, questions)
+
+
+def _looks_at(config: CustomizationConfig) -> int:
+    """How many deltas a cell gives, if no floor ends it early."""
+    on_the_way = (config.max_steps - 1) // config.validation.every
+    return 1 + (on_the_way if config.validation.publish else 0)
+
+
+def _deltas(trained: Sequence[Trained]) -> list[tuple[Trained, int, str]]:
+    """Every delta of cells: (cell, step, name in the store)."""
+    return [(each, step, name) for each in trained for step, name in each.deltas.items()]

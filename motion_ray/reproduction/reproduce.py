@@ -7,17 +7,22 @@ and videos that were measured are not made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from motion_ray.customization.models import KeptModels
-from motion_ray.reproduction.cells import Cell, cells_of, config_of
+from motion_ray.customization.run import Resolve
+from motion_ray.evaluation.clip import load_image_text_encoder
+from motion_ray.evaluation.scoreboard import Value
+from motion_ray.locks import only_process
+from motion_ray.reproduction.cells import cells_of
 from motion_ray.reproduction.clips import Clips
 from motion_ray.reproduction.experiments import Experiment
 from motion_ray.reproduction.findings import Findings
-from motion_ray.reproduction.looking import Look, Looker, OnProgress
+from motion_ray.reproduction.looking import Looker, OnProgress, Shown
+from motion_ray.reproduction.record import Record, open_record
 from motion_ray.reproduction.scale import Scale
-from motion_ray.reproduction.training import Failed, OnEvent, train
+from motion_ray.reproduction.scenes import scene_scores, scenes_of
+from motion_ray.reproduction.workplace import Workplace
 
 
 @dataclass(frozen=True)
@@ -30,55 +35,74 @@ class Reproduction:
         findings: everything that was seen.
         videos: method to (prompt, file) of its first cell.
         measured_with: models and settings behind every row, by hash.
+        cells: how many were trained.
+        seconds: of training, all cells together.
     """
 
     scale: Scale
     experiments: tuple[Experiment, ...]
     findings: Findings
-    videos: dict[str, list[tuple[str, Path]]]
+    videos: Shown
     measured_with: dict[str, object]
+    cells: int = 0
+    seconds: float = field(default=0.0, compare=False)
 
 
 def reproduce(
     experiments: Sequence[Experiment],
     scale: Scale,
     root: Path,
+    workplace: Workplace,
     *,
-    device: str | None = None,
-    on_cell: Callable[[Cell, int, int], None],
-    on_event: OnEvent,
+    resolve: Resolve,
+    on_record: Callable[[Record, int], None],
     on_progress: OnProgress,
+    retry_failed: bool = False,
 ) -> Reproduction:
     """Do everything that some tables need.
 
     Args:
         experiments: tables and figures.
         scale: at which.
-        root: folder of everything: clips, runs, store, rows, videos.
-        device: null takes the GPU if there is one.
-        on_cell: told each cell, its number from 1, and how many there are, before it is trained.
-        on_event: told what happens in training.
+        root: an existing folder for everything: clips, runs, store, rows, videos.
+        workplace: where the work is done.
+        resolve: makes the paths of a config absolute.
+        on_record: told which cells there are and how many videos are to be measured, before
+            anything is done.
         on_progress: told what is looked at, videos done and their total.
+        retry_failed: whether cells that could not be trained are to be tried again.
 
     Raises:
-        MotionRayError: bad data, a full disk, or a folder that was made at another scale.
+        MotionRayError: bad data, a full disk, a folder that was made at another scale, or one that
+            another process works in.
     """
     clips = Clips(scale, root / "clips")
     clips.check()
-    cells = cells_of(experiments, clips)
-    models, looker = KeptModels().source(), Looker(clips, root, device, on_progress)
-    looks: list[Look] = []
-    failed: list[Failed] = []
-    videos: dict[str, list[tuple[str, Path]]] = {}
-    controls = [row for motion in scale.motions for row in looker.controls(motion)]
-    for number, cell in enumerate(cells, 1):
-        on_cell(cell, number, len(cells))
-        trained = train(cell, config_of(cell, clips), root, models, device, on_event)
-        if isinstance(trained, Failed):
-            failed.append(trained)
-            continue
-        looks += looker.cell(trained)
-        if cell.method not in videos:
-            videos[cell.method] = looker.videos(trained)
-    findings = Findings(looks, controls, failed, looker.threshold)
-    return Reproduction(scale, tuple(experiments), findings, videos, looker.measured_with())
+    scenes = scenes_of(experiments, scale)
+    with only_process(root, "--out"):
+        cells = cells_of(experiments, clips)
+        record = open_record(root, cells, clips, resolve, retry_failed=retry_failed)
+        looker = Looker(clips, root, workplace.open_workforce, on_progress)
+        on_record(record, looker.missing(record, scenes))
+        controls = looker.controls()  # first: a model that cannot be loaded is known at once
+        workplace.train(record)
+        trained, failed = record.outcomes()
+        sights = looker.cells(trained, scenes)
+    findings = Findings(
+        *(sights.looks, controls, failed, looker.threshold, sights.staged),
+        _scores(scale, looker) if scenes else {},
+    )
+    return Reproduction(
+        scale,
+        tuple(experiments),
+        findings,
+        sights.videos,
+        looker.measured_with,
+        len(trained),
+        sum(each.seconds for each in trained),
+    )
+
+
+def _scores(scale: Scale, looker: Looker) -> dict[str, Value]:
+    encoder = load_image_text_encoder(scale.settings.clip_model)
+    return scene_scores(looker.measured_with["classes"], encoder)

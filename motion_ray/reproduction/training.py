@@ -3,98 +3,78 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
-from motion_ray.config import CustomizationConfig
-from motion_ray.customization.loop import customize, step_name
-from motion_ray.customization.models import ModelSource
-from motion_ray.errors import ConfigError, NonFiniteLossError
-from motion_ray.reproduction.cells import Cell
-from motion_ray.types import RunFinished, TrainEvent
+from motion_ray.customization.loop import customize
+from motion_ray.customization.models import KeptModels, ModelSource
+from motion_ray.reproduction.record import RESULTS, Record
+from motion_ray.sweeps.status import TrialStatus
+from motion_ray.sweeps.trial import Trial
+from motion_ray.types import RunFinished, StepDone, TrainEvent
 
 log = logging.getLogger(__name__)
-OnEvent = Callable[[Cell, TrainEvent], None]
+Tell = Callable[[str, TrainEvent | TrialStatus], None]
+"""Told what happens to a trial, by its identity: events of its run, and its new standing."""
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A finished cell.
-
-    Attributes:
-        cell: itself.
-        config: of its run.
-        deltas: step to the name of its delta in the store, in ascending order; the last is the
-            cell's result.
-        stopped: why training ended.
-    """
-
-    cell: Cell
-    config: CustomizationConfig
-    deltas: dict[int, str]
-    stopped: str
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A cell that cannot be trained, however often it is tried.
-
-    Attributes:
-        cell: itself.
-        reason: in a line.
-    """
-
-    cell: Cell
-    reason: str
-
-
-def train(
-    cell: Cell,
-    config: CustomizationConfig,
-    root: Path,
-    models: ModelSource,
-    device: str | None,
-    on_event: OnEvent,
-) -> Trained | Failed:
-    """Train a cell, or go on with it; a finished one returns at once.
+def train_here(record: Record, device: str | None, tell: Tell) -> None:
+    """Train every cell that waits, one after another.
 
     Args:
-        cell: to train.
-        config: from :func:`motion_ray.reproduction.cells.config_of`.
-        root: of the reproduction: ``cells/``, ``store/`` and ``cache/`` are in it.
-        models: where base and encoder come from.
+        record: of the cells.
         device: null takes the GPU if there is one.
-        on_event: told everything that happens.
+        tell: told everything that happens.
 
     Raises:
         MotionRayError: a full disk, damaged clips, a folder of another run: what ends more than
-            this cell.
+            one cell. The record says that the cell waits.
     """
-    out, store = root / "cells" / cell.name, root / "store"
+    models = KeptModels().source()
+    for trial in record.waiting():
+        where = f"{socket.gethostname()} ({os.getpid()})"
+        attempt = record.ledger.start(trial.identity, where)
+        assert attempt is not None  # whoever holds the folder is alone
+        tell(trial.identity, record.ledger.status(trial.identity))
+        _train(record, trial, attempt, models, device, tell)
+        tell(trial.identity, record.ledger.status(trial.identity))
+
+
+def _train(
+    record: Record,
+    trial: Trial,
+    attempt: int,
+    models: ModelSource,
+    device: str | None,
+    tell: Tell,
+) -> None:
+    """One attempt, whose end is on record whatever it is but a kill."""
+    begun, step, ledger, over = time.monotonic(), 0, record.ledger, False
+    events = customize(
+        trial.config,
+        record.run(trial).root,
+        store=str(record.store),
+        cache=record.cache,
+        device=device,
+        models=models,
+    )
     try:
-        events = customize(
-            config, out, store=str(store), cache=root / "cache", device=device, models=models
-        )
         for event in events:
-            on_event(cell, event)
+            tell(trial.identity, event)
+            step = event.step if isinstance(event, StepDone) else step
             if isinstance(event, RunFinished):
-                return Trained(cell, config, _deltas(config, event), event.reason)
-    except (ConfigError, NonFiniteLossError) as error:
-        # Appearance below the floor before there is a step to keep, or a loss that explodes: that
-        # is a result of this method, and the others' are still to come.
-        log.warning("%s cannot be trained: %s", cell.name, error)
-        return Failed(cell, str(error))
-    raise AssertionError("a customization ends with RunFinished")
-
-
-def _deltas(config: CustomizationConfig, finished: RunFinished) -> dict[int, str]:
-    last = finished.delta_step
-    assert config.name is not None
-    found = {}
-    if config.validation.publish:
-        found = {
-            step: step_name(config.name, step)
-            for step in range(config.validation.every, last, config.validation.every)
-        }
-    return {**found, last: finished.delta}
+                ledger.finish(trial.identity, attempt, event, time.monotonic() - begun)
+                over = True
+    except RESULTS as error:
+        # The result of this method; the others' are still to come.
+        log.warning("%s cannot be trained: %s", trial.motion, error)
+        reason, seconds = " ".join(str(error).split()), time.monotonic() - begun
+        ledger.fail(trial.identity, attempt, reason, seconds, type(error).__name__)
+        over = True
+    finally:
+        if not over:
+            reason, seconds = "the reproduction was stopped", time.monotonic() - begun
+            identity = trial.identity
+            ledger.interrupt(identity, attempt, reason, retries=None, seconds=seconds, step=step)

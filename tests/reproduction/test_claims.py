@@ -7,6 +7,7 @@ import pytest
 from motion_ray.evaluation.bootstrap import Observation
 from motion_ray.reproduction.claims import Bound, Contrast, Word, judge
 
+OFTEN = Bound("other is frequent", "accuracy", "other", 0.5, above=True)
 BETTER = Contrast("ours is better", "accuracy", {"ours": 1.0, "other": -1.0})
 TWICE = Contrast("ours is twice as good", "accuracy", {"ours": 1.0, "other": -2.0})
 RARE = Bound("other is rare", "accuracy", "other", 0.05)
@@ -35,6 +36,9 @@ def share(right: int, of: int) -> list[float]:
         (TWICE, share(60, 100), share(50, 100), Word.NOT),  # better, but not twice as good
         (RARE, share(50, 100), share(0, 100), Word.REPRODUCED),
         (RARE, share(50, 100), share(30, 100), Word.NOT),
+        (OFTEN, share(0, 100), share(70, 100), Word.REPRODUCED),
+        (OFTEN, share(0, 100), share(30, 100), Word.NOT),
+        (OFTEN, share(0, 10), share(6, 10), Word.INCONCLUSIVE),
         (RARE, share(5, 10), share(0, 10), Word.INCONCLUSIVE),  # 0 of 10 may be 20 %
     ],
 )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
+from motion_ray.evaluation.measurement import Measurement, Part
 from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.claims import Word
-from motion_ray.reproduction.experiments import BASE, COPYING, EXPERIMENTS, FIRST, LAST
+from motion_ray.reproduction.experiments import ACCURACY, BASE, COPYING, EXPERIMENTS, FIRST, LAST
 from motion_ray.reproduction.findings import Findings
-from motion_ray.reproduction.training import Failed
-from tests.reproduction.samples import PROMPTS, THRESHOLD, controls, look
+from motion_ray.reproduction.record import Failed
+from tests.reproduction.samples import PROMPTS, THRESHOLD, controls, look, row
 
 OURS, THEIRS = Cell("ours", "dabbing", 0), Cell("dreambooth", "dabbing", 0)
 
@@ -95,3 +99,32 @@ def test_methods_are_paired_by_motion_prompt_and_seed():
     assert verdict.estimate is not None
     assert (verdict.estimate.videos, verdict.estimate.clusters) == (2 * PROMPTS, 2 * PROMPTS)
     assert verdict.word is Word.REPRODUCED
+
+
+def test_rows_in_a_scene_are_ours_or_drawn_and_kinds_are_part_of_the_usual_prompts():
+    def staged(part: Part, rights: int) -> list[Measurement]:
+        return [row("dabbing", n, right=n < rights, part=part) for n in range(PROMPTS)]
+
+    def of_kind(rows: Sequence[Measurement], kind: str) -> list[Measurement]:
+        return [replace(r, question=replace(r.question, kind=kind)) for r in rows]
+
+    seen = look(OURS, 1, 24)
+    rows = [*of_kind(seen.rows[:12], "person"), *of_kind(seen.rows[12:], "crab")]
+    found = Findings(
+        [replace(seen, rows=tuple(rows))],
+        [*controls("dabbing")[:PROMPTS], *of_kind(staged(Part.REAL, PROMPTS), "crab")],
+        staged={"slowly": [*staged(Part.CUSTOMIZED, 6), *staged(Part.REAL, 30)]},
+    )
+
+    def accuracy(name: str, drawn: bool = False) -> float | None:
+        estimate = found.estimate(found.in_scene(name, drawn=drawn), ACCURACY)
+        return None if estimate is None else estimate.value
+
+    assert accuracy("") == pytest.approx(24 / 30)
+    assert accuracy("person") == 1.0 and accuracy("crab") == pytest.approx(12 / 18)
+    assert accuracy("slowly") == pytest.approx(0.2) and accuracy("slowly", drawn=True) == 1.0
+    assert accuracy("crab", drawn=True) == 1.0 and accuracy("person", drawn=True) is None
+    assert accuracy("quickly") is None
+    words = {v.claim.text: v.word for v in found.verdicts([EXPERIMENTS["beyond"]])["beyond"]}
+    assert words["the motion is kept in the scene 'slowly': accuracy above 50%"] is Word.NOT
+    assert words["the motion is kept in the scene 'quickly': accuracy above 50%"] is Word.NOT_RUN

@@ -12,9 +12,10 @@ from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.experiments import EXPERIMENTS
 from motion_ray.reproduction.findings import Findings
 from motion_ray.reproduction.page import PAGE, RESULTS, write_page
+from motion_ray.reproduction.record import Failed
 from motion_ray.reproduction.reproduce import Reproduction
 from motion_ray.reproduction.scale import puppet_scale
-from motion_ray.reproduction.training import Failed
+from motion_ray.reproduction.sections import sections_of
 from tests.reproduction.samples import THRESHOLD, controls, look
 
 
@@ -40,7 +41,8 @@ def found(tmp_path) -> Reproduction:
 
 
 def test_the_page_tells_everything(found, tmp_path):
-    page = write_page(tmp_path, found, {"command": "python -m jobs.reproduce table1"}).read_text()
+    facts = {"command": "python -m jobs.reproduce table1"}
+    page = write_page(tmp_path, found, sections_of(found), facts).read_text()
     for text in (
         "90.0 % (",  # ours, with an interval
         "paper: 70.6 %",
@@ -58,7 +60,7 @@ def test_the_page_tells_everything(found, tmp_path):
 
 
 def test_numbers_for_machines(found, tmp_path):
-    write_page(tmp_path, found, {"command": "x"})
+    write_page(tmp_path, found, sections_of(found), {"command": "x"})
     results = json.loads((tmp_path / RESULTS).read_text())
     assert results["rows"]["ours"]["scores"]["motion accuracy"]["value"] == pytest.approx(0.9)
     assert results["rows"]["textual-inversion"] is None

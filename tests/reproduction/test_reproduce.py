@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from motion_ray.cluster.paths import with_absolute_paths
 from motion_ray.config import SamplingConfig
 from motion_ray.data.puppets.folders import write_motion_folder, write_regularization_folder
 from motion_ray.evaluation.evaluator import EvaluationSettings
@@ -15,6 +16,8 @@ from motion_ray.reproduction.experiments import BASE, EXPERIMENTS
 from motion_ray.reproduction.page import PAGE, RESULTS, write_page
 from motion_ray.reproduction.reproduce import Reproduction, reproduce
 from motion_ray.reproduction.scale import Scale, puppet_scale
+from motion_ray.reproduction.sections import sections_of
+from motion_ray.reproduction.workplace import in_this_process
 from motion_ray.types import StepDone
 
 SETS = (
@@ -51,14 +54,18 @@ def scale(tmp_path: Path) -> Scale:
 
 def run(scale: Scale, out: Path) -> tuple[Reproduction, list[str], int]:
     """What was found, the cells in order, and how many steps were trained for it."""
-    cells, steps = [], []
+    cells: list[str] = []
+    steps: list[str] = []
+    out.mkdir(exist_ok=True)
     found = reproduce(
-        [EXPERIMENTS[name] for name in ("fig5", "fig7", "appendix-d")],
+        [EXPERIMENTS[name] for name in ("fig5", "fig7", "appendix-d", "beyond")],
         scale,
         out,
-        device="cpu",
-        on_cell=lambda cell, number, total: cells.append(f"{cell.name} {number}/{total}"),
-        on_event=lambda cell, event: steps.append(1) if isinstance(event, StepDone) else None,
+        in_this_process(
+            out, "cpu", lambda who, item: steps.append(who) if isinstance(item, StepDone) else None
+        ),
+        resolve=lambda config: with_absolute_paths(config, Path.cwd()),
+        on_record=lambda record, videos: cells.extend(cell.name for cell in record.trials),
         on_progress=lambda what, done, total: None,
     )
     return found, cells, len(steps)
@@ -68,7 +75,7 @@ def run(scale: Scale, out: Path) -> tuple[Reproduction, list[str], int]:
 def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path):
     out = tmp_path / "out"
     found, cells, steps = run(scale, out)
-    assert cells == ["tune-a-video--dabbing--s0 1/2", "ours--dabbing--s0 2/2"]
+    assert cells == ["tune-a-video--dabbing--s0", "ours--dabbing--s0"]
     assert steps == 4
     looks = {(look.cell.method, look.step, look.final) for look in found.findings.looks}
     # Figure 7 looks at our steps on the way, figure 5 at results only.
@@ -80,11 +87,15 @@ def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path):
         "ours": 2,
         "tune-a-video": 2,
     }
-    page = write_page(out, found, {"command": "test"})
+    assert {name: len(rows) for name, rows in found.findings.staged.items()} == dict.fromkeys(
+        ("two puppets", "slowly", "quickly", "while jumping"),
+        4,  # two prompts of ours, two drawn clips
+    )
+    page = write_page(out, found, sections_of(found), {"command": "test"})
     assert page == out / PAGE and "Tune-A-Video" in page.read_text()
     numbers = json.loads((out / RESULTS).read_text())["rows"]
 
     again, _, steps = run(scale, out)
     assert steps == 0
-    write_page(out, again, {"command": "test"})
+    write_page(out, again, sections_of(again), {"command": "test"})
     assert json.loads((out / RESULTS).read_text())["rows"] == numbers

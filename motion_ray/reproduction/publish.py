@@ -1,0 +1,200 @@
+"""A small form of a reproduction's report that can be committed: Markdown, curves, one animation.
+
+Shapes: f frames, h/w pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from motion_ray.data.puppets.folders import slug
+from motion_ray.errors import MotionRayError
+from motion_ray.files import write_text_atomic
+from motion_ray.reproduction.animation import write_animation
+from motion_ray.reproduction.page import title_of
+from motion_ray.reproduction.reproduce import Reproduction
+from motion_ray.reproduction.sections import Section, TableRow
+
+README, ANIMATION = "README.md", "videos.gif"
+LARGEST = 3_000_000  # bytes of the whole folder
+#: The page's colours, for drawings that stand alone on a page of any brightness.
+SERIES = {
+    "series-a": "#d9480f",
+    "series-b": "#1971a8",
+    "series-c": "#6b4fa0",
+    "series-d": "#2b7a3d",
+    "series-e": "#8a6d1b",
+}
+STYLE = (
+    "text{font:12px system-ui,sans-serif;fill:#555}polyline{fill:none;stroke:currentColor;"
+    "stroke-width:2.2;stroke-linejoin:round}circle{fill:currentColor;stroke:#fff;stroke-width:1.5}"
+    ".grid{stroke:#ddd}.axis{stroke:#777}"
+    + "".join(f".{name}{{color:{colour}}}" for name, colour in SERIES.items())
+)
+LEGEND_LINE = 18  # pixels
+
+
+def publish(
+    folder: Path, found: Reproduction, sections: Sequence[Section], facts: Mapping[str, str]
+) -> Path:
+    """Write ``README.md`` and its pictures; returns its path.
+
+    Args:
+        folder: made if need be; files of the same names are replaced, others stay.
+        found: what was found.
+        sections: of it.
+        facts: name to value: command, commit, device, date.
+
+    Raises:
+        MotionRayError: a file cannot be written, or all together are too large.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    drawings = {
+        f"{slug(section.title)}-{slug(chart.title)}.svg": (
+            chart.title,
+            _alone(chart.svg, section.legend),
+        )
+        for section in sections
+        for chart in section.charts
+    }
+    for name, (_, svg) in drawings.items():
+        write_text_atomic(folder / name, svg)
+    methods = _animated(found)
+    animated = write_animation(folder / ANIMATION, methods)
+    parts = [
+        *_head(found, sections, facts),
+        *(line for section in sections for line in _section(section, drawings)),
+        *_videos(methods if animated else {}),
+        *_failed(found),
+        *_making(found, facts),
+    ]
+    write_text_atomic(folder / README, "\n".join(parts) + "\n")
+    names = (README, *drawings, *([ANIMATION] if animated else ()))
+    size = sum((folder / name).stat().st_size for name in names)
+    if size > LARGEST:
+        rule = f"its files take {size / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}"
+        raise MotionRayError(folder, rule, "publish fewer experiments at once")
+    return folder / README
+
+
+def _head(found: Reproduction, sections: Sequence[Section], facts: Mapping[str, str]) -> list[str]:
+    scale = found.scale
+    words = [str(v.word) for section in sections for v in section.verdicts]
+    counted = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    head = [
+        f"# The paper's tables, again: scale {scale.name}",
+        "",
+        f"{', '.join(scale.motions)}; {scale.prompts} prompts, training seeds "
+        f"{_listed(scale.seeds)} (headline methods {_listed(scale.headline_seeds)}). Ours are "
+        "shares or means over all videos of all motions, with 95 % intervals that resample "
+        "prompts; the paper's numbers stand below ours where it has any. "
+        "[How it is done](../../reproduction.md).",
+        "",
+    ]
+    if not words:
+        return head
+    rows = [
+        f"| {_cell(v.claim.text)} | **{v.word}** | {_cell(v.because)} |"
+        for section in sections
+        for v in section.verdicts
+    ]
+    return [
+        *head,
+        "## What holds",
+        "",
+        f"{counted}. Differences are of the same prompts and seeds; p values are corrected "
+        "together (Holm). What may be chance is called inconclusive.",
+        "",
+        "| claim | verdict | because |",
+        "|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _section(section: Section, drawings: Mapping[str, tuple[str, str]]) -> list[str]:
+    if not section.rows:
+        return []
+    lines = [
+        f"## {section.title}",
+        "",
+        f"| {section.first} | {' | '.join(map(_cell, section.columns))} |",
+        "|---" * (1 + len(section.columns)) + "|",
+        *(_row(row) for row in section.rows),
+        "",
+    ]
+    for chart in section.charts:
+        name = f"{slug(section.title)}-{slug(chart.title)}.svg"
+        lines += [f"![{drawings[name][0]}]({name})", ""]
+    return lines
+
+
+def _row(row: TableRow) -> str:
+    title = _cell(row.title) + (f"<br>({_cell(row.note)})" if row.note else "")
+    cells = [_cell(ours) + (f"<br>{_cell(beside)}" if beside else "") for ours, beside in row.cells]
+    return f"| {title} | {' | '.join(cells)} |"
+
+
+def _videos(methods: Mapping[str, Sequence[Path]]) -> list[str]:
+    if not methods:
+        return []
+    return [
+        "## Videos",
+        "",
+        "The first motion, the same prompts and the same noise in every row.",
+        "",
+        f"![{', '.join(methods)}]({ANIMATION})",
+        "",
+    ]
+
+
+def _failed(found: Reproduction) -> list[str]:
+    if not found.findings.failed:
+        return []
+    lines = [f"- {each.cell.name}: {_cell(each.reason)}" for each in found.findings.failed]
+    return ["## Trainings that failed", "", *lines, ""]
+
+
+def _making(found: Reproduction, facts: Mapping[str, str]) -> list[str]:
+    measured = {name: str(value) for name, value in found.measured_with.items()}
+    known = {**facts, **{name: value for name, value in measured.items() if len(value) <= 80}}
+    lines = [f"| {_cell(name)} | {_cell(value)} |" for name, value in known.items()]
+    return ["## How it was made", "", "| | |", "|---|---|", *lines]
+
+
+def _animated(found: Reproduction) -> dict[str, list[Path]]:
+    """Title to files of the methods that the first tables compare; of all, if there are none."""
+    first = dict.fromkeys(row.method for e in found.experiments if e.curves for row in e.rows)
+    wanted = [method for method in first if method in found.videos] or list(found.videos)
+    return {title_of(found, m): [file for _, file in found.videos[m]] for m in wanted}
+
+
+def _alone(svg: str, legend: Sequence[tuple[str, str]]) -> str:
+    """An inline drawing as a file of its own, with its colours and a legend above."""
+    match = re.match(r'<svg class="chart" viewBox="0 0 (\d+) (\d+)"', svg)
+    assert match is not None  # evaluation.charts draws it
+    width, height = int(match[1]), int(match[2])
+    top = LEGEND_LINE * len(legend) + 8
+    lines = [
+        f'<text x="52" y="{LEGEND_LINE * (n + 1)}" class="{style}" style="fill:currentColor">'
+        f"{title}</text>"
+        for n, (title, style) in enumerate(legend)
+    ]
+    inner = svg[svg.index(">") + 1 : -len("</svg>")]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + top}" '
+        f'width="{width}" height="{height + top}"><style>{STYLE}</style>'
+        f'<rect width="100%" height="100%" fill="#fff"/>{"".join(lines)}'
+        f'<g transform="translate(0 {top})">{inner}</g></svg>\n'
+    )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _cell(text: str) -> str:
+    """Text that a Markdown table shows as it is."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

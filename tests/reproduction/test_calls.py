@@ -1,0 +1,41 @@
+"""Which calls made a reproduction, as its report tells it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from motion_ray.reproduction.calls import Call, facts_of, recall, remember
+
+FIRST = Call("reproduce all", "abc", "CPU, 1 thread", "2026-11-24", 100.0)
+SECOND = Call("reproduce all --workers 2", "abc", "2 workers, 1 GPU each", "2026-11-25", 20.4)
+
+
+def test_several_calls_are_told_as_one(tmp_path: Path) -> None:
+    assert recall(tmp_path, "results.json") == []
+    remember(tmp_path, FIRST, "results.json")
+    remember(tmp_path, SECOND, "results.json")
+    calls = recall(tmp_path, "results.json")
+    assert calls == [FIRST, SECOND]
+    assert facts_of(calls) == {
+        "command": "reproduce all; reproduce all --workers 2",
+        "commit": "abc",
+        "device": "CPU, 1 thread; 2 workers, 1 GPU each",
+        "date": "2026-11-24; 2026-11-25",
+        "time": "120 minutes in 2 calls",
+    }
+    assert facts_of(calls[:1])["time"] == "100 minutes"
+
+
+def test_a_report_without_a_list_tells_of_its_own_call(tmp_path: Path) -> None:
+    facts = {
+        "command": "reproduce all",
+        "commit": "abc",
+        "device": "CPU, 1 thread",
+        "date": "2026-11-24",
+        "time of this call": "100.0 minutes",
+    }
+    (tmp_path / "results.json").write_text(json.dumps({"facts": facts}))
+    assert recall(tmp_path, "results.json") == [FIRST]
+    remember(tmp_path, SECOND, "results.json")
+    assert recall(tmp_path, "results.json") == [FIRST, SECOND]
