@@ -5,6 +5,7 @@ Shapes: b batch, c channels, f frames, h/w latent cells, n tokens, d text width.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,6 +120,10 @@ class Examples:
         clips: from :func:`read_clip_lists`.
         cache: folder of the latent and text caches; may be shared by many runs.
         on_progress: told (stage, done, total).
+
+    Attributes:
+        sources: motion clip to the sha256 of its content.
+        record: set to its clips in order, each as a name and a hash that the caption is part of.
     """
 
     def __init__(
@@ -170,6 +175,9 @@ class Examples:
         self.sources = {
             clip.path.relative_to(root).as_posix(): content_hash(clip.path) for clip in clips.motion
         }
+        self.record = {
+            str(source): [_named(clip) for clip in clips] for source, clips in sets.items()
+        }
 
     def batch(self, step: int, generator: torch.Generator) -> Batch:
         """The examples of a step: which ones is a function of the step, their posterior noise of
@@ -191,6 +199,12 @@ class Examples:
     def _sample(posterior: LatentPosterior, generator: torch.Generator) -> Tensor:
         noise = torch.randn(posterior.mean.shape, generator=generator)
         return posterior.mean + torch.exp(0.5 * posterior.logvar) * noise
+
+
+def _named(clip: CaptionedClip) -> str:
+    """A clip's name, and a hash of what is learned from it."""
+    learned = f"{content_hash(clip.path)} {clip.frame_fps} {clip.caption}"
+    return f"{clip.path.name} {hashlib.sha256(learned.encode()).hexdigest()}"
 
 
 def _sources(draws: list[Draw]) -> tuple[ExampleSet, ...]:

@@ -144,6 +144,7 @@ def _train(session: _Session) -> Iterator[TrainEvent]:
     )
     trainer = Trainer(session.backbone, config, session.clips.folder.token)
     checkpoint = session.checkpoints.latest()
+    run.tie(examples.record, anew=checkpoint is None)
     if checkpoint is not None:
         trainer.load(checkpoint.directory)
     run.rewind(trainer.step if checkpoint is not None else -1)

@@ -1,16 +1,17 @@
 """The folder of one customization run: who it belongs to, its metrics, and where everything lies.
 
-``run.json`` (config and identity), ``metrics.jsonl``, ``checkpoints/``,
-``validation/step-000100/*.mp4``, ``samples/``, ``cache/``, ``store/``, ``report.html``,
-``result.json`` once finished.
+``run.json`` (config and identity), ``clips.json`` (what it learns from), ``metrics.jsonl``,
+``checkpoints/``, ``validation/step-000100/*.mp4``, ``samples/``, ``cache/``, ``store/``,
+``report.html``, ``result.json`` once finished.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from reprlib import Repr
@@ -43,6 +44,7 @@ class RunFolder:
         self.cache = root / "cache"
         self.report = root / "report.html"
         self.result = root / "result.json"
+        self._clips = root / "clips.json"
         self._run = root / "run.json"
 
     def validation(self, step: int) -> Path:
@@ -121,8 +123,31 @@ class RunFolder:
         Of a run that was refused before its first step, for what only the loaded model could tell,
         there is not: entries of the cache are named by what made them, the rest is written anew.
         """
-        anew = {self._run, self.cache, self.metrics, self.validation(0).parent}
+        anew = {self._run, self._clips, self.cache, self.metrics, self.validation(0).parent}
         return any(each not in anew and not _ours(each) for each in self.root.iterdir())
+
+    def tie(self, clips: Mapping[str, Sequence[str]], *, anew: bool) -> None:
+        """Note what the run learns from; later, hold it against that.
+
+        Args:
+            clips: set to its clips in order, each as a name and a hash.
+            anew: nothing has been learned yet.
+
+        Raises:
+            RunFolderError: clips or captions changed since the run began.
+        """
+        now = {source: list(each) for source, each in clips.items()}
+        before = {} if anew or not self._clips.exists() else json.loads(self._clips.read_text())
+        for source, names in before.items():
+            pairs = itertools.zip_longest(names, now.get(source, []), fillvalue="")
+            changed = next((was or new for was, new in pairs if was != new), None)
+            if changed is not None:
+                raise RunFolderError(
+                    self.root,
+                    f"its {source} clips changed since it began, {changed.split()[0]} first",
+                    "put them back as they were, or choose another --out folder",
+                )
+        write_text_atomic(self._clips, json.dumps(now, indent=1))
 
     def log(self, event: StepDone | Validated) -> None:
         """Append one line to ``metrics.jsonl``."""

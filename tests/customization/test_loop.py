@@ -69,6 +69,26 @@ def test_an_abandoned_run_continues(tiny_run, tmp_path):
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("change", ["clip", "caption", "one more"])
+def test_a_run_does_not_go_on_with_other_clips(tiny_run, tmp_path, change):
+    motion = shutil.copytree(tiny_run.motion, tmp_path / "motion")
+    config = tiny_run.replace({"motion": str(motion)})
+    for event in customize(config, tmp_path / "run", device="cpu"):
+        if isinstance(event, StepDone) and event.step == 3:
+            break
+    if change == "caption":
+        (motion / "1.txt").write_text("a red person doing the pll")
+    else:
+        shutil.copy(motion / "0.mp4", motion / ("1.mp4" if change == "clip" else "3.mp4"))
+    named = "3.mp4" if change == "one more" else "1.mp4"
+    with pytest.raises(RunFolderError, match=f"motion clips changed since it began, {named} first"):
+        list(customize(config, tmp_path / "run", device="cpu"))
+    shutil.copytree(tiny_run.motion, motion, dirs_exist_ok=True)
+    (motion / "3.mp4").unlink(missing_ok=True)
+    *_, finished = customize(config, tmp_path / "run", device="cpu")
+    assert finished.step == 6
+
+
 def test_a_disk_that_fills_up_ends_the_run_which_goes_on_once_there_is_room(tiny_run, tmp_path):
     *_, straight = customize(tiny_run, tmp_path / "straight", device="cpu")
     with small_disk(megabytes=64) as disk:
