@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import ray
 
@@ -11,14 +10,12 @@ from jobs.signals import StopSignals
 from jobs.sweep import Work
 from jobs.sweep_folders import SweepFolders
 from jobs.sweep_view import SweepView
+from jobs.sweep_watch import watch
 from motion_ray.cluster.resources import WorkerResources, choose_resources, count_workers
 from motion_ray.cluster.scoring import SLOTS_EACH
 from motion_ray.cluster.sweep import SweepJob, SweepPlan
 from motion_ray.errors import ConfigError
 from motion_ray.sweeps.spec import SweepSpec
-
-REFRESH_SECONDS = 0.5
-STOP_SECONDS = 30.0  # for steps that are under way; whether they end or are ended, all resumes
 
 
 def run_trials(work: Work, folders: SweepFolders, signals: StopSignals, view: SweepView) -> None:
@@ -50,7 +47,8 @@ def run_trials(work: Work, folders: SweepFolders, signals: StopSignals, view: Sw
     view.expect(plan.slots)
     job = SweepJob(plan)
     try:
-        watch(job, signals, view)
+        with view:
+            watch(job, signals, view.show)
         view.summary(job.starts(), job.idle_share())
     finally:
         job.leave()
@@ -101,17 +99,3 @@ def trial_resources(spec: SweepSpec, device: str) -> WorkerResources:
     wanted = "cpu" if spec.resources.gpu == 0 else device
     found = choose_resources(ray.nodes(), wanted, None)  # pyright: ignore[reportArgumentType]
     return WorkerResources(found.device, spec.resources.cpu, spec.resources.gpu)
-
-
-def watch(job: SweepJob, signals: StopSignals, view: SweepView) -> None:
-    """Show a sweep until it is over, or its slots have ended after a stop was asked for."""
-    deadline: float | None = None
-    with view:
-        while not job.over and (deadline is None or time.monotonic() < deadline):
-            view.show(job.wait(REFRESH_SECONDS))
-            if signals.received is not None and deadline is None:
-                deadline = time.monotonic() + STOP_SECONDS
-                job.request_stop()
-            if deadline is not None and not job.busy():
-                break
-        view.show(job.wait(0.0))
