@@ -11,6 +11,7 @@ from motion_ray.cluster.paths import lasting_path, with_absolute_paths
 from motion_ray.config import ClipConfig, CustomizationConfig
 from motion_ray.customization.examples import read_clip_lists
 from motion_ray.customization.run import RunFolder, check_place
+from motion_ray.customization.stopping import scored_prompts
 from motion_ray.data.video import check_length, probe
 from motion_ray.evaluation.clip import check_image_text_model
 from motion_ray.recipes import load_config
@@ -74,6 +75,7 @@ def check_input(
         check_clips(clips.regularization, config.clips)
     check_base(config.model)
     if config.validation.floor is not None:
+        scored_prompts(config.validation)
         check_image_text_model(config.validation.floor.clip_model)
     return Plan(config, folder, store)
 

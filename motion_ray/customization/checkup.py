@@ -15,7 +15,9 @@ import torch
 from motion_ray.backbones.sketch import sketch_backbone
 from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.config import CustomizationConfig
+from motion_ray.customization.examples import check_motion_clips
 from motion_ray.customization.forecast import Forecast, forecast
+from motion_ray.customization.stopping import scored_prompts
 from motion_ray.data.clips import FolderScan, scan_motion_folder, scan_regularization_folder
 from motion_ray.data.inspect import (
     ClipReport,
@@ -28,6 +30,7 @@ from motion_ray.data.inspect import (
     place_token,
 )
 from motion_ray.errors import MotionRayError
+from motion_ray.store import check_name
 from motion_ray.types import CaptionedClip, ExampleSet
 
 SHOWN_CLIPS = 16  # of each set, on the contact sheet
@@ -74,6 +77,7 @@ def check_up(config: CustomizationConfig, on_progress: OnProgress) -> Checkup:
             findings += [Finding(False, warning) for warning in scan.warnings]
             if scan is not motion:
                 members += [(ExampleSet.REGULARIZATION, clip) for clip in scan.folder.clips]
+    findings += _settings(config, motion)
     clips = _clips(config, motion, members, on_progress)
     findings += [finding for report in clips for finding in report.findings]
     findings += inspect_sets(members)
@@ -83,6 +87,23 @@ def check_up(config: CustomizationConfig, on_progress: OnProgress) -> Checkup:
     on_progress("reading the base model", 1, 1)
     findings.sort(key=lambda finding: not finding.fatal)
     return Checkup(motion, tuple(clips), tuple(placements), cost, tuple(findings))
+
+
+def _settings(config: CustomizationConfig, motion: FolderScan) -> list[Finding]:
+    """What a run refuses before it loads anything, beside its clips."""
+    checks: list[Callable[[], object]] = [
+        lambda: check_name(config.name or motion.folder.name),
+        lambda: check_motion_clips(config, len(motion.folder.clips)),
+    ]
+    if config.validation.floor is not None:
+        checks.append(lambda: scored_prompts(config.validation))
+    found: list[Finding] = []
+    for check in checks:
+        try:
+            check()
+        except MotionRayError as error:
+            found.append(Finding(True, str(error)))
+    return found
 
 
 def _regularization(

@@ -72,12 +72,7 @@ def read_clip_lists(config: CustomizationConfig, generated: Path) -> ClipLists:
         ConfigError: real regularization without a folder, or fewer clips than ``motion_clips``.
     """
     folder = load_motion_folder(config.motion)
-    if config.motion_clips is not None and config.motion_clips > len(folder.clips):
-        raise ConfigError(
-            "motion_clips",
-            f"asks for {config.motion_clips} clips, {config.motion} holds {len(folder.clips)}",
-            "ask for fewer, or for all with motion_clips=null",
-        )
+    check_motion_clips(config, len(folder.clips))
     regularization: tuple[CaptionedClip, ...] = ()
     settings = config.regularization
     if settings.source == "real":
@@ -95,6 +90,20 @@ def read_clip_lists(config: CustomizationConfig, generated: Path) -> ClipLists:
             for index in range(settings.synthetic_clips)
         )
     return ClipLists(folder, tuple(folder.clips[: config.motion_clips]), regularization)
+
+
+def check_motion_clips(config: CustomizationConfig, there: int) -> None:
+    """Refuse to train on more clips than the motion has.
+
+    Raises:
+        ConfigError: ``motion_clips`` is larger than the number of clips that are there.
+    """
+    if config.motion_clips is not None and config.motion_clips > there:
+        raise ConfigError(
+            "motion_clips",
+            f"asks for {config.motion_clips} clips, {config.motion} holds {there}",
+            "ask for fewer, or for all with motion_clips=null",
+        )
 
 
 def generate_regularization(

@@ -35,7 +35,7 @@ from motion_ray.customization.models import FROM_DISK, KeptModels, ModelSource
 from motion_ray.customization.relayed import relayed
 from motion_ray.customization.run import RunFolder
 from motion_ray.customization.showcase import make_report
-from motion_ray.customization.stopping import AppearanceValidator
+from motion_ray.customization.stopping import AppearanceValidator, scored_prompts
 from motion_ray.customization.trainer import Trainer
 from motion_ray.generation import VideoGenerator
 from motion_ray.store import DeltaStore, check_name
@@ -79,6 +79,8 @@ def customize(
     run = RunFolder(out)
     clips = read_clip_lists(config, out / "regularization")
     check_name(config.name or clips.folder.name)  # now, not when an hour of training is published
+    if config.validation.floor is not None:
+        scored_prompts(config.validation)
     with run.claim(config):
         finished = run.finished()
         if finished is not None:

@@ -83,6 +83,21 @@ class StoppingState:
         return False
 
 
+def scored_prompts(settings: ValidationConfig) -> list[EvalPrompt]:
+    """The prompts whose appearance decides when to stop.
+
+    Raises:
+        ConfigError: there are none, or one has no slot for the motion.
+    """
+    if not settings.prompts or not settings.seeds:
+        raise ConfigError(
+            "validation.prompts",
+            "an appearance floor needs prompts to score, and a seed for each",
+            'for example validation.prompts=["a red robot <motion>"] and validation.seeds=[0]',
+        )
+    return [EvalPrompt(template) for template in settings.prompts]
+
+
 class AppearanceValidator:
     """Generates the fixed prompts and seeds and scores their appearance.
 
@@ -100,13 +115,7 @@ class AppearanceValidator:
         encoder: ImageTextEncoder,
         token: str,
     ) -> None:
-        prompts = [EvalPrompt(template) for template in settings.prompts]
-        if not prompts:
-            raise ConfigError(
-                "validation.prompts",
-                "an appearance floor needs prompts to score",
-                'e.g. ["a red robot <motion>"]',
-            )
+        prompts = scored_prompts(settings)
         self._pairs = [(prompt, seed) for prompt in prompts for seed in settings.seeds]
         self._generator, self._encoder = generator, encoder
         self._texts = [prompt.with_token(token, settings.phrase) for prompt, _ in self._pairs]

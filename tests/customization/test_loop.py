@@ -156,11 +156,11 @@ def test_a_kill_after_the_verdict_does_not_train_further(tiny_run, tmp_path, mon
     assert events[-1].delta_step == 2
 
 
-def test_a_floor_without_prompts_is_refused_before_training(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "FROM_DISK", ModelSource(encoder=lambda name: None))
+def test_a_floor_without_prompts_is_refused_before_anything_is_written(tiny_run, tmp_path):
     config = tiny_run.replace({"validation": {"prompts": [], "floor": {"relative": 0.9}}})
     with pytest.raises(ConfigError, match=r"validation\.prompts"):
         list(customize(config, tmp_path / "run", device="cpu"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_regularization_every_example_is_of_the_motion(tiny_run, tmp_path):

@@ -136,6 +136,16 @@ def test_a_wrong_setting_does_not_hide_wrong_captions(tiny_bases, motion, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_settings_that_a_run_refuses_are_found(tiny_bases, motion, tmp_path, capsys):
+    sets = ("name=Swing It", "motion_clips=9", "validation.prompts=[]")
+    none = "regularization.source=none"
+    assert doctor(tiny_bases["epsilon"], motion, tmp_path / "out", none, *sets, floor=()) == 2
+    errors = lines(capsys, "error")
+    for expected in ("name 'Swing It'", "motion_clips: asks for 9 clips", "validation.prompts: an"):
+        assert sum(expected in line for line in errors) == 1, (expected, errors)
+    assert len(errors) == 3
+
+
 def test_warnings_do_not_stop(tiny_bases, motion, tmp_path, capsys):
     (motion / "motion.yaml").write_text("template: a <token>\ntoken: zq\n")
     (motion / "clip.avi").write_bytes(b"RIFF")
