@@ -8,12 +8,10 @@ pass over all cells keeps every worker busy to the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from motion_ray.backbones.inflated import PREFIX
 from motion_ray.config import CustomizationConfig
 from motion_ray.data.video import write_video
 from motion_ray.evaluation.evaluated_motion import EvaluatedMotion
@@ -25,11 +23,11 @@ from motion_ray.evaluation.tasks import Asked, Task, ask_all
 from motion_ray.evaluation.workforce import OpenWorkforce, Workforce
 from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.clips import CLIPS, Clips
+from motion_ray.reproduction.evaluators import evaluators_of
 from motion_ray.reproduction.record import Record, Trained
 from motion_ray.store import DeltaStore
 
 SHOWN = 4  # videos of each method that a report shows
-FOLDERS = {False: "base", True: "inflated"}  # of rows, by whether the base is inflated
 OnProgress = Callable[[str, int, int], None]
 Shown = dict[str, list[tuple[str, Path]]]
 """Method to (prompt, file)."""
@@ -80,7 +78,8 @@ class Looker:
     def __init__(
         self, clips: Clips, root: Path, open_workforce: OpenWorkforce, on_progress: OnProgress
     ) -> None:
-        self._clips, self._root, self._open, self._told = clips, root, open_workforce, on_progress
+        self._clips, self._root, self._told = clips, root, on_progress
+        self._evaluators = evaluators_of(clips.scale.settings, root, open_workforce)
         self._prompts, self._store = clips.scale.asked(), DeltaStore(root / "store")
         #: Models and settings behind every row but those of inflated bases, by hash.
         self.measured_with: dict[str, Any] = {}
@@ -105,7 +104,7 @@ class Looker:
         asked += len(self._clips.scale.motions) * (
             len(self._clips.scale.video_seeds) + 1 + len(scenes)
         )
-        known = sum(len(answered(self._rows_folder(inflated))) for inflated in FOLDERS)
+        known = sum(len(answered(each.folder)) for each in self._evaluators.values())
         return max(0, asked * len(self._prompts) - known)
 
     def controls(self) -> list[Measurement]:
@@ -117,7 +116,7 @@ class Looker:
             for each in ask_all(motions, self._prompts, scale.video_seeds)
             if each.question.part is not Part.CUSTOMIZED
         ]
-        with self._workforce(asked, inflated=False) as force:
+        with self._evaluators[False].opened(asked) as force:
             self.measured_with = dict(force.measured_with)
             return self._rows(asked, False, "the base and real clips", force)
 
@@ -144,7 +143,7 @@ class Looker:
             staged = {} if inflated else self._staged(mine, scenes or {})
             every = [each for _, _, questions in asked for each in questions]
             every += [each for questions in staged.values() for each in questions]
-            with self._workforce(every, inflated=inflated) as force:
+            with self._evaluators[inflated].opened(every) as force:
                 sights.looks += self._looks(asked, inflated, force)
                 for name, questions in staged.items():
                     rows = self._rows(questions, inflated, f"ours, {name}", force)
@@ -212,7 +211,7 @@ class Looker:
         return evaluate(
             asked,
             force.work,
-            self._rows_folder(inflated),
+            self._evaluators[inflated].folder,
             force.measured_with,
             batch_size=force.batch_size,
             on_progress=lambda done, total: self._told(what, done, total),
@@ -235,20 +234,6 @@ class Looker:
             step=record.step,
             training_seed=trained.cell.seed,
         )
-
-    def _rows_folder(self, inflated: bool) -> Path:
-        return self._root / "evaluation" / FOLDERS[inflated]
-
-    def _workforce(
-        self, asked: Sequence[Asked], *, inflated: bool
-    ) -> AbstractContextManager[Workforce]:
-        """Evaluators for what is not answered yet."""
-        known = answered(self._rows_folder(inflated))
-        questions = sum(each.question.key not in known for each in asked)
-        settings = self._clips.scale.settings
-        if inflated:
-            settings = replace(settings, base=f"{PREFIX}{settings.base}")
-        return self._open(settings, questions)
 
 
 def _looks_at(config: CustomizationConfig) -> int:

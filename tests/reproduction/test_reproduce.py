@@ -11,6 +11,7 @@ import pytest
 from motion_ray.cluster.paths import with_absolute_paths
 from motion_ray.config import SamplingConfig
 from motion_ray.data.puppets.folders import write_motion_folder, write_regularization_folder
+from motion_ray.errors import BaseModelError
 from motion_ray.evaluation.evaluator import EvaluationSettings
 from motion_ray.reproduction.experiments import BASE, EXPERIMENTS
 from motion_ray.reproduction.page import PAGE, RESULTS, write_page
@@ -72,7 +73,7 @@ def run(scale: Scale, out: Path) -> tuple[Reproduction, list[str], int]:
 
 
 @pytest.mark.slow
-def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path):
+def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path, monkeypatch):
     out = tmp_path / "out"
     found, cells, steps = run(scale, out)
     assert cells == ["tune-a-video--dabbing--s0", "ours--dabbing--s0"]
@@ -95,7 +96,14 @@ def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path):
     assert page == out / PAGE and "Tune-A-Video" in page.read_text()
     numbers = json.loads((out / RESULTS).read_text())["rows"]
 
+    def refuse(*settings: object) -> None:
+        raise BaseModelError("models", "are loaded though nothing is missing")
+
+    monkeypatch.setattr("motion_ray.evaluation.workforce.open_evaluator", refuse)
     again, _, steps = run(scale, out)
-    assert steps == 0
+    assert steps == 0 and again.measured_with == found.measured_with
     write_page(out, again, sections_of(again), {"command": "test"})
     assert json.loads((out / RESULTS).read_text())["rows"] == numbers
+    other = replace(scale, settings=replace(scale.settings, classifier="elsewhere"))
+    with pytest.raises(BaseModelError, match="are loaded"):  # they say whether rows are theirs
+        run(other, out)

@@ -1,0 +1,59 @@
+"""What a report's tables say, from invented looks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from motion_ray.evaluation.measurement import Measurement, Part
+from motion_ray.reproduction.cells import Cell
+from motion_ray.reproduction.experiments import COUNT, EXPERIMENTS, JUMPING
+from motion_ray.reproduction.findings import Findings
+from motion_ray.reproduction.reproduce import Reproduction
+from motion_ray.reproduction.scale import Scale, puppet_scale
+from motion_ray.reproduction.sections import Section, sections_of
+from tests.reproduction.samples import PROMPTS, controls, look, row
+
+
+def sections(findings: Findings, *names: str, scale: Scale | None = None) -> list[Section]:
+    experiments = tuple(EXPERIMENTS[name] for name in names)
+    scale = scale or puppet_scale(quick=True)
+    return sections_of(Reproduction(scale, experiments, findings, {}, {}))
+
+
+def of_kind(rows: list[Measurement], kind: str) -> list[Measurement]:
+    return [replace(r, question=replace(r.question, kind=kind)) for r in rows]
+
+
+def test_scenes_stand_beside_their_drawn_clips() -> None:
+    seen = look(Cell("ours", "dabbing", 0), 1, 24)
+    staged = [row("dabbing", n, right=n < 6) for n in range(PROMPTS)]
+    drawn = [row("dabbing", n, right=n < 27, part=Part.REAL) for n in range(PROMPTS)]
+    findings = Findings(
+        [replace(seen, rows=tuple(of_kind(list(seen.rows), "crab")))],
+        controls("dabbing"),
+        staged={"while jumping": [*staged, *drawn]},
+        extra={COUNT: lambda row: 1.0, JUMPING: lambda row: 0.25},
+    )
+    [section] = sections(findings, "beyond")
+    assert section.columns[:3] == ("motion accuracy", COUNT, JUMPING)
+    cells = {each.title: each.cells for each in section.rows}
+    assert cells["of these, crabs"][0][0].startswith("80.0 %")
+    ours, beside = cells["while jumping"][0]
+    assert ours.startswith("20.0 %") and beside.startswith("drawn clips: 90.0 %")
+    assert cells["while jumping"][1][0].startswith("100.0 %")
+    assert cells["while jumping"][2][0].startswith("0.250")
+    assert cells["while jumping"][-1] == (str(PROMPTS), "")
+    assert cells["slowly"][0] == ("not run", "")
+
+
+def test_each_training_of_a_headline_method_is_told() -> None:
+    scale = replace(puppet_scale(), motions=("dabbing", "drumming"), headline_seeds=(0, 1))
+    looks = [look(Cell("ours", "dabbing", seed), 1, 10 + seed) for seed in (0, 1)]
+    findings = Findings(looks, controls("dabbing"))
+    last = sections(findings, "table2b", scale=scale)[-1]
+    assert last.columns == ("dabbing", "drumming")
+    assert [(r.title, [ours for ours, _ in r.cells]) for r in last.rows] == [
+        ("ours, seed 0", ["10 of 30", "not run"]),
+        ("ours, seed 1", ["11 of 30", "not run"]),
+    ]
+    assert len(sections(findings, "table2b")) == 1  # one training shows no spread
