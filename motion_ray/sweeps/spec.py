@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from motion_ray.config import AppearanceFloor
 from motion_ray.errors import ConfigError
-from motion_ray.sweeps.distributions import Distribution
+from motion_ray.sweeps.distributions import ChoiceValue, Distribution
 from motion_ray.sweeps.dotted import overlap
 
 #: What Ray Tune calls its searchers. "listed" needs none: grid and random give the trials.
@@ -179,6 +179,9 @@ class SweepSpec(_Frozen):
                 raise ValueError(f"{one} in {here} and {other} in {there} exclude each other")
         if self.searcher != "listed" and self.random is None:
             raise ValueError(f"searcher {self.searcher} needs random settings to search in")
+        choices = [name for name, values in drawn.items() if isinstance(values, ChoiceValue)]
+        if self.searcher == "bayesopt" and choices:
+            raise ValueError(f"searcher bayesopt knows only ranges, and {choices[0]} is a choice")
         return self
 
 

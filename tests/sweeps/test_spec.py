@@ -59,6 +59,17 @@ def test_every_example_in_the_messages_is_valid() -> None:
         ),
         ({"searcher": "tpe"}, "sweep: searcher", "is one of listed, bayesopt"),
         ({"searcher": "nevergrad"}, "sweep: searcher", "takes no seed through Ray Tune"),
+        (
+            {
+                "searcher": "bayesopt",
+                "random": {
+                    "samples": 2,
+                    "settings": {"batch_size": {"kind": "choice", "values": [1, 2]}},
+                },
+            },
+            "sweep",
+            "bayesopt knows only ranges, and batch_size is a choice",
+        ),
         ({"stall_timeout_s": 0}, "sweep: stall_timeout_s", "greater than 0"),
         ({"searcher": "optuna"}, "sweep", "needs random settings"),
         ({"resources": {"gpu": 1.5}}, "sweep: resources.gpu", "a part of one GPU or a whole"),
