@@ -24,7 +24,7 @@ def test_killed_twenty_times_ends_with_the_same_bits(tiny_run, tmp_path, engine)
     kills = KILLS if engine == "torch" else 4
     config = tiny_run.replace(
         {
-            "max_steps": 150,  # more than twenty lives of a few steps each
+            "max_steps": 300,  # more than twenty lives of a few steps each
             "checkpoint_every": 3,
             "engine": {"name": engine, "dropout": True},
             "batch_size": 2,
@@ -43,10 +43,8 @@ def test_killed_twenty_times_ends_with_the_same_bits(tiny_run, tmp_path, engine)
         process = server.Process(target=train, args=(config, out))
         process.start()
         _wait_for_progress(out, process, chance.randint(1, 3))
-        time.sleep(chance.uniform(0, 0.15))
-        if not process.is_alive():
-            break
-        assert process.pid is not None
+        time.sleep(chance.uniform(0, 0.05))
+        assert process.is_alive() and process.pid is not None, f"it ended after {killed} kills"
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         killed += 1
@@ -54,7 +52,6 @@ def test_killed_twenty_times_ends_with_the_same_bits(tiny_run, tmp_path, engine)
     final.start()
     final.join()
     assert final.exitcode == 0
-    assert killed >= kills * 3 // 4, f"only {killed} kills hit a running process"
     expected, found = (
         json.loads((tmp_path / n / "result.json").read_text()) for n in ("straight", "killed")
     )
