@@ -147,6 +147,8 @@ class Findings:
 
     def _observed(self, method: str, claim: Claim) -> Observed | str:
         rows = self.rows(method, matched=claim.matched)
+        if not rows and method.startswith(IN_SCENE) and self.rows("ours"):
+            return "nothing was asked of it"
         if not rows:
             reasons = [each.reason for each in self.failed if each.cell.method == method]
             return reasons[0] if reasons else "it was not trained"

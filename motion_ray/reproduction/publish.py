@@ -15,7 +15,7 @@ from motion_ray.files import write_text_atomic
 from motion_ray.reproduction.animation import write_animation
 from motion_ray.reproduction.page import title_of
 from motion_ray.reproduction.reproduce import Reproduction
-from motion_ray.reproduction.sections import Section, TableRow
+from motion_ray.reproduction.sections import Chart, Section, TableRow
 
 README, ANIMATION = "README.md", "videos.gif"
 LARGEST = 3_000_000  # bytes of the whole folder
@@ -52,20 +52,18 @@ def publish(
     """
     folder.mkdir(parents=True, exist_ok=True)
     drawings = {
-        f"{slug(section.title)}-{slug(chart.title)}.svg": (
-            chart.title,
-            _alone(chart.svg, section.legend),
-        )
+        _file(section, chart): _alone(chart.svg, section.legend)
         for section in sections
         for chart in section.charts
     }
-    for name, (_, svg) in drawings.items():
+    for name, svg in drawings.items():
         write_text_atomic(folder / name, svg)
     methods = _animated(found)
     animated = write_animation(folder / ANIMATION, methods)
     parts = [
-        *_head(found, sections, facts),
-        *(line for section in sections for line in _section(section, drawings)),
+        *_head(found, folder),
+        *_verdicts(sections),
+        *(line for section in sections for line in _section(section)),
         *_videos(methods if animated else {}),
         *_failed(found),
         *_making(found, facts),
@@ -79,29 +77,28 @@ def publish(
     return folder / README
 
 
-def _head(found: Reproduction, sections: Sequence[Section], facts: Mapping[str, str]) -> list[str]:
-    scale = found.scale
-    words = [str(v.word) for section in sections for v in section.verdicts]
-    counted = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-    head = [
+def _head(found: Reproduction, folder: Path) -> list[str]:
+    scale, guide = found.scale, Path("../../reproduction.md")
+    known = (folder / guide).is_file()
+    how = f" [How it is done]({guide})." if known else " docs/reproduction.md says how it is done."
+    return [
         f"# The paper's tables, again: scale {scale.name}",
         "",
         f"{', '.join(scale.motions)}; {scale.prompts} prompts, training seeds "
         f"{_listed(scale.seeds)} (headline methods {_listed(scale.headline_seeds)}). Ours are "
         "shares or means over all videos of all motions, with 95 % intervals that resample "
-        "prompts; the paper's numbers stand below ours where it has any. "
-        "[How it is done](../../reproduction.md).",
+        f"prompts; the paper's numbers stand below ours where it has any.{how}",
         "",
     ]
-    if not words:
-        return head
-    rows = [
-        f"| {_cell(v.claim.text)} | **{v.word}** | {_cell(v.because)} |"
-        for section in sections
-        for v in section.verdicts
-    ]
+
+
+def _verdicts(sections: Sequence[Section]) -> list[str]:
+    verdicts = [verdict for section in sections for verdict in section.verdicts]
+    if not verdicts:
+        return []
+    words = [str(each.word) for each in verdicts]
+    counted = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
     return [
-        *head,
         "## What holds",
         "",
         f"{counted}. Differences are of the same prompts and seeds; p values are corrected "
@@ -109,12 +106,17 @@ def _head(found: Reproduction, sections: Sequence[Section], facts: Mapping[str, 
         "",
         "| claim | verdict | because |",
         "|---|---|---|",
-        *rows,
+        *(f"| {_cell(v.claim.text)} | **{v.word}** | {_cell(v.because)} |" for v in verdicts),
         "",
     ]
 
 
-def _section(section: Section, drawings: Mapping[str, tuple[str, str]]) -> list[str]:
+def _file(section: Section, chart: Chart) -> str:
+    """``table-1-motion-accuracy-over-the-steps-of-training.svg``."""
+    return f"{slug(section.title.partition(':')[0])}-{slug(chart.title)}.svg"
+
+
+def _section(section: Section) -> list[str]:
     if not section.rows:
         return []
     lines = [
@@ -126,8 +128,8 @@ def _section(section: Section, drawings: Mapping[str, tuple[str, str]]) -> list[
         "",
     ]
     for chart in section.charts:
-        name = f"{slug(section.title)}-{slug(chart.title)}.svg"
-        lines += [f"![{drawings[name][0]}]({name})", ""]
+        title = chart.title[0].upper() + chart.title[1:]
+        lines += [f"{title}:", "", f"![{chart.title}]({_file(section, chart)})", ""]
     return lines
 
 
