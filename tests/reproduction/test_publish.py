@@ -22,7 +22,12 @@ from motion_ray.reproduction.scale import puppet_scale
 from motion_ray.reproduction.sections import sections_of
 from tests.reproduction.samples import THRESHOLD, controls, look
 
-FACTS = {"command": "python -m jobs.reproduce table1", "commit": "abc", "time": "3 minutes"}
+COMMAND = "python -m jobs.reproduce table1"
+FACTS = {
+    "command": f"{COMMAND} --out /mnt/a --workers 2; {COMMAND} --workers 2 --plain --out=b",
+    "commit": "abc",
+    "time": "3 minutes",
+}
 
 
 @pytest.fixture
@@ -67,7 +72,7 @@ def test_what_is_published_tells_numbers_verdicts_and_where_they_come_from(
         "base model, asked in words",
         "| ours, seed 1 | 21 of 30 | 21 of 30 |",
         "- textual-inversion--dabbing--s0: the loss \\| is &lt;nan>",
-        "| command | python -m jobs.reproduce table1 |",
+        "| command | python -m jobs.reproduce table1 --workers 2 |",
         f"![DreamBooth, ours]({ANIMATION})",
     ):
         assert piece in text, piece
