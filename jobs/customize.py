@@ -134,12 +134,14 @@ def run(args: argparse.Namespace, plan: Plan, signals: StopSignals) -> RunFinish
     """Start or join a cluster and train there; null if it failed or was stopped (and said so)."""
     from jobs.display import choose_display
     from motion_ray.cluster.session import open_cluster
+    from motion_ray.customization.run import RunFolder
 
     print(f"customizing {plan.config.base} with {plan.config.motion} into {plan.out}", flush=True)
     display = choose_display(args.plain, Path(plan.config.motion).name)
     with open_cluster(args.address or os.environ.get("RAY_ADDRESS")):
         from jobs.watch import train  # imports ray, which open_cluster has prepared
 
+        RunFolder(plan.out).make()  # Ray would need thirty lines to say why it cannot
         return train(plan, args.device, display, signals)
 
 

@@ -97,6 +97,15 @@ class RunFolder:
         if started != config and resolve(started) == config:
             write_text_atomic(self._run, _described(config))
 
+    def make(self) -> None:
+        """Create the folder, if need be.
+
+        Raises:
+            RunFolderError: that cannot be done.
+        """
+        with faults_explained(self.root, RunFolderError):
+            self.root.mkdir(parents=True, exist_ok=True)
+
     @contextlib.contextmanager
     def claim(self, config: CustomizationConfig) -> Iterator[None]:
         """Create the folder if need be and keep other processes out while the context lives.
@@ -109,7 +118,7 @@ class RunFolder:
         kept = "what was saved before is untouched"
         with contextlib.ExitStack() as stack:
             stack.enter_context(faults_explained(self.root, RunFolderError, kept))
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.make()
             stack.enter_context(only_process(self.root, "--out"))
             self.check(config)  # another process may have been here just before
             text = _described(config)

@@ -74,6 +74,11 @@ def test_a_file_is_no_folder(tmp_path):
         RunFolder(tmp_path / "out").check(CONFIG)
 
 
+def test_a_folder_that_the_system_refuses_is_explained():
+    with pytest.raises(RunFolderError, match="/proc/motion-ray: cannot be written: no such file"):
+        RunFolder(Path("/proc/motion-ray")).make()
+
+
 def test_a_folder_below_a_file_is_refused(tmp_path):
     (tmp_path / "notes").write_text("")
     with pytest.raises(RunFolderError, match=r"lies below a file, .*notes; --out names"):
