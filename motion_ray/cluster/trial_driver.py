@@ -2,6 +2,10 @@
 
 It has its trial run by the next free slot and reports what the desk knows. Killed, it is started
 again by Tune and finds the trial running, or done.
+
+A driver that ends says nothing about its trial: Tune starts a second one for a trial when the first
+was killed, gives the trial to a third that has just become free, and ends the second. Who ends a
+trial early, tells the desk so (:mod:`motion_ray.cluster.policy`).
 """
 
 from __future__ import annotations
@@ -22,10 +26,7 @@ IDENTITY = "identity"
 
 
 class TrialDriver(ray.tune.Trainable):
-    """One trial: posts it, reports step, loss and appearance, and ends when its record does.
-
-    Stopped by Tune, for example by a scheduler, it has the trial end early.
-    """
+    """One trial: posts it, reports step, loss and appearance, and ends when its record does."""
 
     def setup(self, config: dict[str, Any], desk: Any = None) -> None:
         """See :class:`ray.tune.Trainable`.
@@ -38,8 +39,7 @@ class TrialDriver(ray.tune.Trainable):
         self._begin(config[IDENTITY])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Go on with another trial in the same process; the one before is over or stopped."""
-        self._leave()
+        """Go on with another trial in the same process."""
         self._begin(new_config[IDENTITY])
         return True
 
@@ -51,13 +51,8 @@ class TrialDriver(ray.tune.Trainable):
             over = glance.status.state.over
             if over or glance.appearance != self._appearance or time.monotonic() > deadline:
                 self._appearance = glance.appearance
-                self._over = over
                 return _metrics(glance)
             time.sleep(LOOK_SECONDS)
-
-    def cleanup(self) -> None:
-        """See :class:`ray.tune.Trainable`."""
-        self._leave()
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing to save: the record of a trial is the ledger, its state the run folder."""
@@ -67,13 +62,8 @@ class TrialDriver(ray.tune.Trainable):
         """See :meth:`save_checkpoint`."""
 
     def _begin(self, identity: str) -> None:
-        self._identity, self._appearance, self._over = identity, None, False
+        self._identity, self._appearance = identity, None
         ray.get(self._desk.post.remote(identity))
-
-    def _leave(self) -> None:
-        if not self._over:
-            reason = "ended early by the scheduler"
-            ray.get(self._desk.stop_trial.remote(self._identity, reason))
 
 
 def _metrics(glance: Glance) -> dict[str, Any]:
