@@ -180,6 +180,24 @@ def test_a_running_job_is_cancelled_and_the_next_one_starts(api: Api) -> None:
     assert after["status"] == "completed"
 
 
+def test_who_leaves_before_a_video_at_once_is_there_stops_the_work(api: Api) -> None:
+    host, port = api.address.removeprefix("http://").split(":")
+    body = json.dumps({"prompt": "nobody waits", **SMALL, "num_inference_steps": 100})
+    head = (
+        f"POST /v1/videos/sync HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(body)}\r\n"
+    )
+
+    def newest() -> list[dict[str, Any]]:
+        return api.json("GET", "/v1/videos?limit=1")["data"]
+
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"{head}Content-Type: application/json\r\n\r\n{body}".encode())
+        until(lambda: any(j["prompt"] == "nobody waits" and j["progress"] > 0 for j in newest()))
+    [job] = newest()
+    [found] = api.ended(job["id"])
+    assert found["status"] == "cancelled" and found["progress"] < 100
+
+
 def test_ray_exports_what_was_counted(api: Api) -> None:
     """Jobs of the tests before this one; an exporter is a little late."""
     import ray
