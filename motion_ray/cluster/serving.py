@@ -17,6 +17,7 @@ from ray.serve.context import _get_global_client
 from motion_ray.backbones.unet3d import EMBEDDED
 from motion_ray.cluster.paths import lasting_path
 from motion_ray.cluster.resources import CPU_THREADS, Nodes, choose_resources
+from motion_ray.config_errors import setting_error
 from motion_ray.errors import ConfigError
 from motion_ray.serving.http.config import ServerConfig
 from motion_ray.serving.site import SiteConfig
@@ -107,9 +108,8 @@ def settings_from(arguments: ServeArguments, nodes: Nodes, here: Path) -> Servin
     try:
         settings = ServingSettings.model_validate(values)
     except ValidationError as fault:
-        first = fault.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the settings"
-        raise ConfigError(place, first["msg"], "see docs/serving.md") from fault
+        good = ServingSettings().model_dump(mode="json")
+        raise setting_error(fault, ServingSettings, values, good) from fault
     return _absolute(_equipped(settings, arguments, nodes), root)
 
 
@@ -182,10 +182,14 @@ def _file(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         values = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as fault:
-        raise ConfigError(f"{path}", f"cannot be read: {fault}", "config=serving.yaml") from fault
+    except OSError as fault:
+        rule = f"cannot be read: {(fault.strerror or str(fault)).lower()}"
+        raise ConfigError(path, rule, "for example config=serving.yaml") from fault
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        rule = f"is not valid YAML ({str(fault).splitlines()[0]})"
+        raise ConfigError(path, rule, "docs/serving.md has an example") from fault
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}", "is no mapping of settings", "see docs/serving.md")
+        raise ConfigError(path, "is no mapping of settings", "docs/serving.md has an example")
     return values
 
 

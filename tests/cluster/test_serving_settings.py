@@ -58,18 +58,34 @@ def test_arguments_win_over_the_file_and_leave_the_rest_of_it(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("values", "place"),
+    ("values", "place", "fix"),
     [
-        ({"site": {"stoer": "a"}}, "site.stoer"),
-        ({"studio": {"replica": {"lease_s": -1}}}, "studio.replica.lease_s"),
-        ({"replicas": 4, "most_replicas": 2}, "the settings"),
+        ({"site": {"stoer": "a"}}, "site.stoer", "known here: base, base_name"),
+        (
+            {"studio": {"replica": {"lease_s": -1}}},
+            "studio.replica.lease_s",
+            "got -1, for example studio.replica.lease_s=15.0",
+        ),
+        ({"replicas": 4, "most_replicas": 2}, "config", ""),
     ],
 )
-def test_a_wrong_setting_is_named(tmp_path: Path, values: dict[str, Any], place: str) -> None:
+def test_a_wrong_setting_is_named(
+    tmp_path: Path, values: dict[str, Any], place: str, fix: str
+) -> None:
     (tmp_path / "serving.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError) as caught:
         settings_from(ServeArguments(config=tmp_path / "serving.yaml"), [node(8)], HERE)
-    assert caught.value.where == place
+    assert caught.value.where == place and caught.value.fix.startswith(fix)
+
+
+@pytest.mark.parametrize("content", [b"x: [", b"- a", b"\xff\xfe\x00", None])
+def test_a_file_of_settings_that_is_none_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "serving.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"serving\.yaml: .*; .*serving") as caught:
+        settings_from(ServeArguments(config=file), [node(8)], HERE)
+    assert "\n" not in str(caught.value)
 
 
 def test_generators_share_the_cores_of_the_machine_with_the_files() -> None:
