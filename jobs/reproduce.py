@@ -31,6 +31,7 @@ from motion_ray.reproduction.calls import Call, facts_of, recall, remember
 from motion_ray.reproduction.experiments import EXPERIMENTS, PAPERS_OWN, Experiment
 from motion_ray.reproduction.page import RESULTS, write_page
 from motion_ray.reproduction.publish import publish
+from motion_ray.reproduction.record import Record
 from motion_ray.reproduction.reproduce import Reproduction, reproduce
 from motion_ray.reproduction.scale import Scale, jester_scale, puppet_scale
 from motion_ray.reproduction.sections import sections_of
@@ -121,30 +122,33 @@ def _work(
     console: Console,
 ) -> tuple[Reproduction, list[Call]]:
     """Do what is missing, and keep in mind who did it."""
-    here, started, view, device = Path.cwd(), time.monotonic(), View(console, options.plain), ""
+    here, view, started = Path.cwd(), View(console, options.plain), time.monotonic()
+    now = datetime.now(UTC)
+    call = Call(command, _commit(), "", f"{now:%Y-%m-%d}", f"{now:%Y-%m-%d %H:%M:%S}")
 
-    def call() -> Call:
-        minutes = round((time.monotonic() - started) / 60, 1)
-        today = datetime.now(UTC).strftime("%Y-%m-%d")
-        return Call(command, _commit(), device, today, minutes)
+    def begin(record: Record, videos: int) -> None:
+        if record.waiting():
+            remember(out, call, RESULTS)
+        view.record(record, videos)
 
     try:
         with workplace(options, out, view) as place, view:
-            device = place.device
+            call = replace(call, device=place.device)
             found = reproduce(
                 experiments,
                 scale,
                 out,
                 place,
                 resolve=lambda config: with_absolute_paths(config, here),
-                on_record=view.record,
+                on_record=begin,
                 on_progress=view.looked,
                 retry_failed=options.retry_failed,
             )
     finally:
+        call = replace(call, minutes=round((time.monotonic() - started) / 60, 1))
         if view.worked:
-            remember(out, call(), RESULTS)
-    return found, recall(out, RESULTS) or [call()]
+            remember(out, call, RESULTS)
+    return found, recall(out, RESULTS) or [call]
 
 
 def chosen(what: Iterable[str]) -> list[Experiment]:

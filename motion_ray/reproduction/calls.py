@@ -1,7 +1,8 @@
 """Which calls of the command made a reproduction, on what and for how long.
 
 A reproduction may take several calls, on several machines. ``calls.jsonl`` has a line for each that
-trained or measured something and ended by itself or by Ctrl-C; one that was killed has none.
+trained or measured something: one when it begins to train, and one with its time when it ends, by
+itself or by Ctrl-C. A call that was killed has the first alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from motion_ray.metrics import MetricsLog
 
 CALLS = "calls.jsonl"
+FACTS = ("command", "commit", "device", "date")
 
 
 @dataclass(frozen=True)
@@ -24,23 +26,25 @@ class Call:
         command: as it was given.
         commit: of the code.
         device: in words.
-        date: when it ended.
-        minutes: it took.
+        date: when it began.
+        began: the same to the second; what tells calls apart.
+        minutes: it took; null of one that was killed, or has not ended.
     """
 
     command: str
     commit: str
     device: str
     date: str
-    minutes: float
+    began: str
+    minutes: float | None = None
 
 
 def remember(root: Path, call: Call, results: str) -> None:
-    """Add a call to the list of a reproduction.
+    """Add a call to the list of a reproduction, or say how it ended.
 
     Args:
         root: of the reproduction.
-        call: that ends.
+        call: that begins or ends.
         results: as for :func:`recall`.
     """
     log = MetricsLog(root / CALLS)
@@ -58,12 +62,16 @@ def recall(root: Path, results: str) -> list[Call]:
         results: name of the file of numbers; one that was written before calls were listed tells of
             its own.
     """
-    found = [Call(**line) for line in MetricsLog(root / CALLS).read()]
+    found: dict[str, Call] = {}
+    for number, line in enumerate(MetricsLog(root / CALLS).read()):
+        call = Call(**{"began": f"{line['date']} {number}", **line})  # once it was not noted
+        found[call.began] = call  # how it ended replaces how it began
     if found or not (root / results).is_file():
-        return found
+        return list(found.values())
     facts = json.loads((root / results).read_text(encoding="utf-8"))["facts"]
-    minutes = float(str(facts.get("time of this call", "0")).split()[0])
-    return [Call(facts["command"], facts["commit"], facts["device"], facts["date"], minutes)]
+    told = {name: str(facts.get(name, "unknown")) for name in FACTS}
+    spent = str(facts.get("time of this call", "")).split()
+    return [Call(**told, began=told["date"], minutes=float(spent[0]) if spent else None)]
 
 
 def facts_of(calls: Sequence[Call]) -> dict[str, str]:
@@ -73,9 +81,10 @@ def facts_of(calls: Sequence[Call]) -> dict[str, str]:
         calls: at least one.
     """
     each = {name: dict.fromkeys(getattr(call, name) for call in calls) for name in FACTS}
-    minutes = sum(call.minutes for call in calls)
-    times = f"{minutes:.0f} minutes" + (f" in {len(calls)} calls" if len(calls) > 1 else "")
-    return {**{name: "; ".join(values) for name, values in each.items()}, "time": times}
-
-
-FACTS = ("command", "commit", "device", "date")
+    known = [call.minutes for call in calls if call.minutes is not None]
+    time = f"{sum(known):.0f} minutes"
+    if len(calls) > 1:
+        time += f" in {len(calls)} calls"
+    if len(known) < len(calls):
+        time += f", without {len(calls) - len(known)} that were killed"
+    return {**{name: "; ".join(values) for name, values in each.items()}, "time": time}

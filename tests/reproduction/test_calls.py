@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from motion_ray.reproduction.calls import Call, facts_of, recall, remember
 
-FIRST = Call("reproduce all", "abc", "CPU, 1 thread", "2026-11-24", 100.0)
-SECOND = Call("reproduce all --workers 2", "abc", "2 workers, 1 GPU each", "2026-11-25", 20.4)
+FIRST = Call("reproduce all", "abc", "CPU, 1 thread", "2026-11-24", "2026-11-24", 100.0)
+SECOND = Call(
+    *("reproduce all --workers 2", "abc", "2 workers, 1 GPU each"),
+    *("2026-11-25", "2026-11-25 06:30:00", 20.4),
+)
 
 
 def test_several_calls_are_told_as_one(tmp_path: Path) -> None:
@@ -25,6 +29,19 @@ def test_several_calls_are_told_as_one(tmp_path: Path) -> None:
         "time": "120 minutes in 2 calls",
     }
     assert facts_of(calls[:1])["time"] == "100 minutes"
+
+
+def test_how_a_call_ended_replaces_how_it_began_and_a_killed_one_has_no_time(
+    tmp_path: Path,
+) -> None:
+    begun = replace(SECOND, minutes=None)
+    remember(tmp_path, FIRST, "results.json")
+    remember(tmp_path, begun, "results.json")
+    calls = recall(tmp_path, "results.json")
+    assert calls == [FIRST, begun]
+    assert facts_of(calls)["time"] == "100 minutes in 2 calls, without 1 that were killed"
+    remember(tmp_path, SECOND, "results.json")
+    assert recall(tmp_path, "results.json") == [FIRST, SECOND]
 
 
 def test_a_report_without_a_list_tells_of_its_own_call(tmp_path: Path) -> None:
