@@ -7,7 +7,7 @@ import torch
 
 from motion_ray.backbones.recompute import recompute_activations
 from motion_ray.backbones.unet3d import load_backbone
-from motion_ray.errors import BaseModelError, DataError
+from motion_ray.errors import BaseModelError, ConfigError, DataError
 
 
 @pytest.fixture
@@ -39,6 +39,14 @@ def test_sizes_that_do_not_fit_the_vae_are_refused(backbone):
 
 def test_text_has_a_fixed_length(backbone):
     assert backbone.encode_text(["a", "a person doing the pll"]).shape == (2, 48, 16)
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(monkeypatch):
+    with pytest.raises(ConfigError, match="'gpu' is the name of no device; for example cpu or"):
+        load_backbone("nowhere", "gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="device: there is no NVIDIA GPU"):
+        load_backbone("nowhere", "cuda")
 
 
 def test_a_token_must_stay_whole(backbone):

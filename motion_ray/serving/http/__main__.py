@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
+from pydantic import ValidationError
 
+from motion_ray.config_errors import setting_error
 from motion_ray.errors import MotionRayError
 from motion_ray.serving.http.app import create_app
 from motion_ray.serving.http.config import ServerConfig, check_exposure
@@ -74,6 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         app = create_app(config, open_services(config, alone))
     except MotionRayError as fault:
         print(f"error: {fault}", file=sys.stderr)
+        return 2
+    except ValidationError as fault:  # a port that is none
+        wrong = setting_error(
+            fault, ServerConfig, vars(args), ServerConfig().model_dump(mode="json")
+        )
+        print(f"error: --{wrong}", file=sys.stderr)
         return 2
     uvicorn.run(
         app,

@@ -21,11 +21,16 @@ from tests.serving.http.calls import URL, error
         (["--keys", "nowhere.json"], "nowhere.json: cannot be read"),
         (["--allow-source", "http://example.org/x"], "is no plain address"),
         (["--base", "nowhere"], "nowhere"),
+        (["--device", "tpu9"], "'tpu9' is the name of no device; for example cpu"),
+        (
+            ["--port", "99999"],
+            "--port: Input should be less than or equal to 65535; got 99999, for",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main([*arguments, "--port", "0"]) == 2
+    assert main(["--port", "0", *arguments]) == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert told.startswith("error: ") and message in told
 
