@@ -27,3 +27,16 @@ def test_changes_are_lines_and_the_end_is_measured(
     assert states == ["waiting", "failed"]
     assert 'state="failed"} 1' in (tmp_path / "sweep.prom").read_text()
     assert "a.mp4: is damaged" in capsys.readouterr().out
+
+
+def test_a_trial_that_a_searcher_thought_of_is_shown_from_then_on(tmp_path: Path) -> None:
+    one, log = trial(1), tmp_path / "sweep.jsonl"
+    view = SweepView([], {}, log, plain=True, unasked=2)
+    with view:
+        view.show([News(one.identity, "", one)])
+        view.show([News(one.identity, "", one)])  # it was interrupted, and goes on
+        running = TrialStatus(TrialState.RUNNING, attempts=1)
+        view.show([News(one.identity, "slot-000", running)])
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [row["state"] for row in rows if row["event"] == "trial"][-1] == "running"
+    assert view._unasked == 1

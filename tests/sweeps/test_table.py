@@ -69,6 +69,14 @@ def test_time_left_is_that_of_trials_that_take_the_first_free_slot(
     assert found == left
 
 
+def test_time_is_reckoned_for_trials_that_a_searcher_has_still_to_think_of() -> None:
+    known = make_table(TRIALS, statuses(F, F), {}, slots=1).totals
+    assert known.seconds_left == 0.0
+    left = make_table(TRIALS, statuses(F, F), {}, slots=2, unasked=3).totals.seconds_left
+    one = make_table(TRIALS, statuses(F, F, W), {}, slots=1).totals.seconds_left
+    assert left is not None and one is not None and left == pytest.approx(2 * one)
+
+
 def test_json_lines_tell_what_changed() -> None:
     before = make_table(TRIALS, statuses(F, R, W), {}, slots=1)
     lines = [json.loads(line) for line in json_lines(before)]
