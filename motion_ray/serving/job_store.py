@@ -31,6 +31,14 @@ class JobStore(Protocol):
     Everything may raise JobStoreError if the store cannot be used.
     """
 
+    def known(self, new: NewJob) -> Job | None:
+        """The job that the same idempotency key made before; null without a key, or for a new one.
+
+        Raises:
+            IdempotencyError: the key was used for another request.
+        """
+        ...
+
     def create(self, new: NewJob, limits: AdmissionLimits) -> Created:
         """Accept a job: when this returns, it is stored durably.
 

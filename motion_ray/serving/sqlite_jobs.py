@@ -88,6 +88,11 @@ class SqliteJobStore:
 
     # --- accepting --------------------------------------------------------------------------------
 
+    def known(self, new: NewJob) -> Job | None:
+        """See the protocol."""
+        with self._database.reading() as connection:
+            return repeated(connection, new)
+
     def create(self, new: NewJob, limits: AdmissionLimits) -> Created:
         """See the protocol."""
         now = self._clock()
@@ -261,8 +266,7 @@ class SqliteJobStore:
         with self._database.writing() as connection:
             row = held(connection, claim)
             if row is not None:
-                now = self._clock()
-                requeue(connection, row, now, self._retention_s, losses=row["losses"])
+                requeue(connection, row, self._clock(), self._retention_s, losses=row["losses"])
             return row is not None
 
     def reject(self, job: str, failure: JobFailure) -> bool:
@@ -317,8 +321,7 @@ class SqliteJobStore:
                 "SELECT * FROM jobs WHERE state = 'queued' AND deadline <= ?", (now,)
             ).fetchall()
             for row in late:
-                message = "its deadline passed before it was started"
-                failure = JobFailure(DEADLINE_EXCEEDED, message)
+                failure = JobFailure(DEADLINE_EXCEEDED, "its deadline passed before it was started")
                 fail(connection, row, now, self._retention_s, failure)
             changed = dict.fromkeys(row["id"] for row in (*lost, *late))
             rows = [

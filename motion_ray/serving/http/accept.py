@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Header
@@ -40,15 +41,14 @@ async def accept(here: Context, caller: Caller, request: VideoRequest, key: str 
     services = here.services
 
     def store() -> Created:
+        new = NewJob(caller.client, {}, request.fingerprint, idempotency_key=key)
+        # Before anything is resolved: its motion may have been withdrawn since it was accepted.
+        known = services.jobs.known(new)
+        if known is not None:
+            return Created(known, False)
         spec = resolve(request, services.profile, services.catalog)
         deadline = None if request.deadline_s is None else time.time() + request.deadline_s
-        new = NewJob(
-            client=caller.client,
-            request=spec.model_dump(mode="json"),
-            fingerprint=request.fingerprint,
-            idempotency_key=key,
-            deadline=deadline,
-        )
+        new = replace(new, request=spec.model_dump(mode="json"), deadline=deadline)
         return services.jobs.create(new, caller.limits(here.config.admission))
 
     created = await run_in_threadpool(store)

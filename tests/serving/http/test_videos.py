@@ -154,6 +154,14 @@ def test_the_same_key_with_the_same_body_is_the_same_job(client, server):
     assert post(client, key="k2").json()["id"] != one["id"]
 
 
+def test_the_same_key_finds_its_job_also_when_the_motion_is_gone(client):
+    made = post(client, key="k1").json()["id"]
+    ended(client, made)
+    assert client.delete("/v1/motions/arms").status_code == 200
+    assert error(post(client))[0] in (404, 422)
+    assert post(client, key="k1").json()["id"] == made
+
+
 def test_the_same_key_with_another_body_is_refused(client):
     post(client, key="k1")
     assert error(post(client, key="k1", seed=8)) == (409, "idempotency_conflict", None)
