@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +15,9 @@ import psutil
 import pytest
 import yaml
 
+from motion_ray.cluster.runs import Runs
 from motion_ray.config import CustomizationConfig
+from motion_ray.store import DeltaStore
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.search_log import Asked, SearchLog, Told
 from motion_ray.sweeps.status import TrialState
@@ -26,7 +30,7 @@ pytestmark = pytest.mark.timeout(3600)
 FREE_SECONDS = 60.0
 PATIENCE = 1200.0  # seconds; an idle machine needs a tenth
 STEPS = 6
-FLOOR = -0.165  # appearance of a random base is about -0.144; a rate of 1e-3 ends below this
+FLOOR = -0.165  # appearance of a random base is about -0.144; a rate of 5e-3 ends below this
 StartSweep = Callable[..., Job]
 
 
@@ -56,12 +60,12 @@ def start_sweep(
     values = long_run.replace({"max_steps": STEPS, "checkpoint_every": 2}).model_dump(mode="json")
     recipe.write_text(yaml.safe_dump(values))
 
-    def start(out: Path, **keys: Any) -> Job:
+    def start(out: Path | str, *words: str, **keys: Any) -> Job:
         sweep = tmp_path / "sweep.yaml"
         cores = {"gpu": 0, "cpu": 1}
         content = {"recipe": str(recipe), "motions": motions, "resources": cores, **keys}
         sweep.write_text(yaml.safe_dump(content))
-        arguments = ["--sweep", str(sweep)]
+        arguments = ["--sweep", str(sweep), *words]
         log = tmp_path / f"job-{len(jobs)}.log"
         jobs.append(Job(arguments, out, log, nodes.environment))
         return jobs[-1]
@@ -71,21 +75,24 @@ def start_sweep(
         job.end()
 
 
-def finished(out: Path) -> set[str]:
+def finished(out: Path | str) -> set[str]:
     """Trials that the record calls finished."""
-    statuses = Ledger(out / "ledger").statuses() if (out / "ledger").exists() else {}
+    statuses = Ledger(f"{out}/ledger").statuses()
     return {key for key, status in statuses.items() if status.state is TrialState.FINISHED}
 
 
-def assert_nothing_lost_or_repeated(out: Path, trials: int, before: set[str]) -> None:
+def assert_nothing_lost_or_repeated(
+    out: Path | str, trials: int, before: set[str], runs: Runs | None = None
+) -> None:
     """Every trial has one result, and every step of it was recorded once.
 
     Args:
         out: of the sweep.
         trials: how many there are.
         before: what was finished when something was killed.
+        runs: the run folders; null: in ``out``.
     """
-    ledger = Ledger(out / "ledger")
+    ledger, runs = Ledger(f"{out}/ledger"), runs or Runs(Path(out) / "runs")
     assert len(ledger.trials()) == trials
     assert before <= finished(out)
     for identity, trial in ledger.trials().items():
@@ -94,9 +101,9 @@ def assert_nothing_lost_or_repeated(out: Path, trials: int, before: set[str]) ->
         assert events.count("started") == 1 + events.count("interrupted"), (trial.label, events)
         if identity in before:
             assert events[-1] == "finished"
-        folder = out / "runs" / trial.motion / trial.short
-        assert result(folder)["step"] == STEPS
-        steps = [line["step"] for line in metrics(folder) if line["event"] == "step"]
+        ended = runs.result(trial)
+        assert ended is not None and ended.step == STEPS
+        steps = [line["step"] for line in runs.metrics(trial) if line["event"] == "step"]
         assert steps == list(range(1, STEPS + 1))
 
 
@@ -187,12 +194,44 @@ def test_a_searcher_is_found_again_after_a_kill_and_submitted_again_runs_nothing
     assert "worker started" not in third.printed
 
 
+def test_behind_an_address_a_sweep_goes_on_where_machines_have_nothing_of_it(
+    start_sweep: StartSweep, nodes: Nodes, motions: list[str], tmp_path: Path
+) -> None:
+    lasting = tmp_path / "lasting"
+    out, first, second = f"file://{lasting}", tmp_path / "first", tmp_path / "second"
+    keys = {"motions": motions[:1], "seeds": [0, 1, 2]}
+    job = start_sweep(out, "--work", str(first), **keys)
+    job.until(lambda: len(finished(out)) >= 1, PATIENCE)
+    before = finished(out)
+    os.killpg(job.process.pid, signal.SIGKILL)
+    job.process.wait()
+    nodes.free_after(FREE_SECONDS)
+    shutil.rmtree(first)  # the machines are gone, with all that they had
+
+    again = start_sweep(out, "--work", str(second), **keys)
+    assert again.finish(PATIENCE) == 0, again.printed
+    assert "3 done, 0 failed, 0 left" in again.printed
+    runs = Runs(second / "runs", f"{out}/runs")
+    assert_nothing_lost_or_repeated(out, 3, before, runs)
+    page = (lasting / "leaderboard.html").read_text()
+    links = re.findall(r'href="(runs/[^"]+)"', page)
+    assert len(links) == 3 and all((lasting / link).exists() for link in links)
+    [best] = DeltaStore(f"{out}/store").list()
+    assert best.name == "sliding" and "<video" in page
+    assert not list((lasting / "runs").rglob("*.tmp"))
+
+    third = start_sweep(out, "--work", str(tmp_path / "third"), **keys)
+    assert third.finish(120) == 0, third.printed
+    assert "sweep of 3 trials, 0 to run" in third.printed
+    assert "worker started" not in third.printed
+
+
 def test_scored_by_an_actor_a_trial_stops_at_the_step_at_which_it_would_have_stopped_itself(
     start_sweep: StartSweep, motions: list[str], tmp_path: Path
 ) -> None:
     keys = {
         "motions": motions[:1],
-        "grid": {"optimizer.lr": [1.0e-5, 1.0e-3]},
+        "grid": {"optimizer.lr": [1.0e-5, 5.0e-3]},
         "appearance": {"clip_model": "puppet", "value": FLOOR},
         "set": {"max_steps": 12, "validation.every": 2, "engine.threads": 1},
     }
