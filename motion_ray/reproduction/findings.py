@@ -15,7 +15,7 @@ from motion_ray.evaluation.bootstrap import (
 )
 from motion_ray.evaluation.measurement import Measurement, Part
 from motion_ray.evaluation.scoreboard import MEANS, RATES, Group, Value, copying, group_rows
-from motion_ray.reproduction.claims import Claim, Observed, Verdict, judge
+from motion_ray.reproduction.claims import Bound, Claim, Observed, Verdict, judge
 from motion_ray.reproduction.experiments import (
     BASE,
     COPYING,
@@ -147,8 +147,10 @@ class Findings:
 
     def _observed(self, method: str, claim: Claim) -> Observed | str:
         rows = self.rows(method, matched=claim.matched)
-        if not rows and method.startswith(IN_SCENE) and self.rows("ours"):
-            return "nothing was asked of it"
+        if method.startswith(IN_SCENE) and method not in (FIRST, LAST):
+            reason = self._untellable(method.removeprefix(IN_SCENE), rows, claim)
+            if reason:
+                return reason
         if not rows:
             reasons = [each.reason for each in self.failed if each.cell.method == method]
             return reasons[0] if reasons else "it was not trained"
@@ -159,6 +161,17 @@ class Findings:
         if value is None:
             return f"{claim.metric} was not run"
         return _observations(rows, value)
+
+    def _untellable(self, name: str, rows: Sequence[Measurement], claim: Claim) -> str:
+        """Why nothing can be said about a scene; empty if it can."""
+        if not rows and self.rows("ours"):
+            return "nothing was asked of it"
+        if not isinstance(claim, Bound) or not claim.above:
+            return ""
+        ceiling = self.estimate(self.in_scene(name, drawn=True), claim.metric)
+        if ceiling is None or ceiling.value > claim.limit:
+            return ""
+        return f"the evaluators see it in only {ceiling.value:.0%} of drawn clips of the scene"
 
     def _values(self) -> dict[str, Value]:
         copies = {} if self.threshold is None else copying(self.threshold)

@@ -22,7 +22,7 @@ from motion_ray.evaluation.measurement import Measurement
 from motion_ray.evaluation.prompt_list import ListedPrompt, PromptList
 from motion_ray.evaluation.prompts import SLOT, EvalPrompt
 from motion_ray.evaluation.scoreboard import Value
-from motion_ray.reproduction.experiments import COUNT, JUMPING, Experiment, Scene
+from motion_ray.reproduction.experiments import COUNT, JUMPING, KICKING, Experiment, Scene
 from motion_ray.reproduction.scale import Scale
 
 
@@ -58,10 +58,14 @@ def scene_scores(classes: Sequence[str], encoder: OpenClipEncoder) -> dict[str, 
     """
     reader = _CountReader(encoder)
     found: dict[str, Value] = {COUNT: reader.sees_two}
-    if "jumping" in classes:
-        number = list(classes).index("jumping")
-        found[JUMPING] = lambda row: row.scores and row.scores.probabilities[number]
+    for score, motion in ((JUMPING, "jumping"), (KICKING, "kicking")):
+        if motion in classes:
+            found[score] = _probability(list(classes).index(motion))
     return found
+
+
+def _probability(number: int) -> Value:
+    return lambda row: row.scores and row.scores.probabilities[number]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from motion_ray.reproduction.experiments import (
     COPYING,
     COUNT,
     JUMPING,
+    KICKING,
     Experiment,
     Row,
 )
@@ -27,7 +28,7 @@ from motion_ray.reproduction.findings import CurvePoint, Findings
 from motion_ray.reproduction.reproduce import Reproduction
 
 SCORES = (ACCURACY, APPEARANCE, ALIGNMENT, COPYING)
-SCENE_SCORES = (ACCURACY, COUNT, JUMPING, CONSISTENCY)
+SCENE_SCORES = (ACCURACY, COUNT, JUMPING, KICKING, CONSISTENCY)
 STYLES = ("series-a", "series-b", "series-c", "series-d", "series-e")
 VIDEOS = "videos"
 

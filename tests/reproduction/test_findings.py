@@ -128,3 +128,19 @@ def test_rows_in_a_scene_are_ours_or_drawn_and_kinds_are_part_of_the_usual_promp
     words = {v.claim.text: v.word for v in found.verdicts([EXPERIMENTS["beyond"]])["beyond"]}
     assert words["the motion is kept in the scene 'slowly': accuracy above 50%"] is Word.NOT
     assert words["the motion is kept in the scene 'quickly': accuracy above 50%"] is Word.NOT_RUN
+
+
+def test_what_is_not_seen_in_drawn_clips_says_nothing_about_ours():
+    def staged(part: Part, rights: int) -> list[Measurement]:
+        return [row("dabbing", n, right=n < rights, part=part) for n in range(PROMPTS)]
+
+    found = Findings(
+        [look(OURS, 1, 24)],
+        controls("dabbing"),
+        staged={"while jumping": [*staged(Part.CUSTOMIZED, 6), *staged(Part.REAL, 3)]},
+    )
+    because = {v.claim.text: v.because for v in found.verdicts([EXPERIMENTS["beyond"]])["beyond"]}
+    reason = because["the motion is kept in the scene 'while jumping': accuracy above 50%"]
+    assert reason == (
+        "ours, while jumping: the evaluators see it in only 10% of drawn clips of the scene"
+    )

@@ -89,7 +89,7 @@ def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path, monkey
         "tune-a-video": 2,
     }
     assert {name: len(rows) for name, rows in found.findings.staged.items()} == dict.fromkeys(
-        ("two puppets", "slowly", "quickly", "while jumping"),
+        ("two puppets", "slowly", "quickly", "while jumping", "while kicking"),
         4,  # two prompts of ours, two drawn clips
     )
     page = write_page(out, found, sections_of(found), {"command": "test"})
