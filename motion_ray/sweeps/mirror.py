@@ -117,7 +117,7 @@ class RunMirror:
                 self._places[digest] = place
             files[path] = Copied(digest, size, self._places[digest])
         self._write(files)
-        self._prune()
+        self._prune(KEPT if checkpoints else 1)
 
     def show(self, folder: Path) -> None:
         """Put what people look at of a finished run under its own name.
@@ -148,14 +148,17 @@ class RunMirror:
     def _restore(self, folder: Path, wanted: Callable[[str], bool]) -> Snapshot:
         """Make a folder hold what the newest whole snapshot has; empty if there are none."""
         damage: MirrorError | None = None
-        for attempt, number in reversed(self._snapshots()):
+        tried: set[tuple[int, int]] = set()
+        # Listed anew each time: the writer may have gone on and removed what was just read of.
+        while untried := [each for each in self._snapshots() if each not in tried]:
+            tried.add(untried[-1])
             try:
-                snapshot = self._read(attempt, number)
+                snapshot = self._read(*untried[-1])
                 for path, copied in snapshot.items():
                     if wanted(path):
                         self._bring(copied, folder / path)
             except MirrorError as error:
-                log.warning("an older copy is tried: %s", error)
+                log.warning("another copy is tried: %s", error)
                 damage = damage or error
                 continue
             return snapshot
@@ -206,10 +209,10 @@ class RunMirror:
             rule = f"attempt {last} has taken over from attempt {self._attempt}"
             raise MirrorError(self.uri, rule, "nothing has to be done")
 
-    def _prune(self) -> None:
+    def _prune(self, keep: int) -> None:
         """Remove what only older snapshots need. First those: none ever names what is not there."""
         snapshots = self._snapshots()
-        kept = [each for each in snapshots if each[0] == self._attempt][-KEPT:]
+        kept = [each for each in snapshots if each[0] == self._attempt][-keep:]
         for attempt, number in snapshots:
             if (attempt, number) not in kept:
                 self._place.remove(_path(attempt, number))
