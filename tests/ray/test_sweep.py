@@ -19,6 +19,7 @@ from motion_ray.cluster.runs import Runs
 from motion_ray.config import CustomizationConfig
 from motion_ray.store import DeltaStore
 from motion_ray.sweeps.ledger import Ledger
+from motion_ray.sweeps.place import open_place
 from motion_ray.sweeps.search_log import Asked, SearchLog, Told
 from motion_ray.sweeps.status import TrialState
 from tests.ray.nodes import Nodes
@@ -194,11 +195,15 @@ def test_a_searcher_is_found_again_after_a_kill_and_submitted_again_runs_nothing
     assert "worker started" not in third.printed
 
 
+@pytest.mark.parametrize(
+    "address",
+    # The second is no local filesystem to anybody who asks, and all processes see it.
+    ["file://{}", pytest.param("dir::file://{}", marks=pytest.mark.large)],
+)
 def test_behind_an_address_a_sweep_goes_on_where_machines_have_nothing_of_it(
-    start_sweep: StartSweep, nodes: Nodes, motions: list[str], tmp_path: Path
+    start_sweep: StartSweep, nodes: Nodes, motions: list[str], tmp_path: Path, address: str
 ) -> None:
-    lasting = tmp_path / "lasting"
-    out, first, second = f"file://{lasting}", tmp_path / "first", tmp_path / "second"
+    out, first, second = address.format(tmp_path / "a"), tmp_path / "first", tmp_path / "second"
     keys = {"motions": motions[:1], "seeds": [0, 1, 2]}
     job = start_sweep(out, "--work", str(first), **keys)
     job.until(lambda: len(finished(out)) >= 1, PATIENCE)
@@ -213,12 +218,13 @@ def test_behind_an_address_a_sweep_goes_on_where_machines_have_nothing_of_it(
     assert "3 done, 0 failed, 0 left" in again.printed
     runs = Runs(second / "runs", f"{out}/runs")
     assert_nothing_lost_or_repeated(out, 3, before, runs)
-    page = (lasting / "leaderboard.html").read_text()
-    links = re.findall(r'href="(runs/[^"]+)"', page)
-    assert len(links) == 3 and all((lasting / link).exists() for link in links)
+    page = (open_place(out).read("leaderboard.html") or b"").decode()
+    links = re.findall(r'href="(runs/[^"]+)/report.html"', page)
+    assert len(links) == 3
+    assert all(open_place(f"{out}/{link}").read("report.html") for link in links)
     [best] = DeltaStore(f"{out}/store").list()
     assert best.name == "sliding" and "<video" in page
-    assert not list((lasting / "runs").rglob("*.tmp"))
+    assert not list((tmp_path / "a").rglob("*.tmp"))
 
     third = start_sweep(out, "--work", str(tmp_path / "third"), **keys)
     assert third.finish(120) == 0, third.printed
