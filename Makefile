@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
-# Two processes of tests: one has everything with a Ray cluster, which mostly waits.
+# Two processes of tests: those with a Ray cluster mostly wait.
 SIDE_BY_SIDE ?= -n 2 --dist loadgroup --no-loadscope-reorder
 DEMO_MOTION ?= dabbing
 
