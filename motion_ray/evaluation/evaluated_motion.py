@@ -51,6 +51,7 @@ class EvaluatedMotion:
         recipe: that trained it.
         step: optimizer steps.
         training_seed: of its training, if known.
+        clips: it was trained on the first so many of the folder; null: on all.
     """
 
     name: str
@@ -62,6 +63,7 @@ class EvaluatedMotion:
     recipe: str
     step: int
     training_seed: int | None
+    clips: int | None = None
 
 
 def read_targets(path: Path) -> dict[str, Target]:
@@ -114,11 +116,10 @@ def _describe(store: DeltaStore, reference: str, targets: dict[str, Target]) -> 
     header = store.load(record.reference).header
     target = targets.get(record.name) or _puppet_target(record.name, header)
     folder = target.training or _own_folder(header)
-    training = ""
+    training, clips = "", _count(header, "motion_clips")
     if folder is not None:
-        check_training_folder(folder, header.sources)
+        check_training_folder(folder, header.sources, clips)
         training = training_hash(header.sources)
-    seed = header.config.get("seed")
     return EvaluatedMotion(
         name=record.name,
         reference=record.reference,
@@ -128,7 +129,8 @@ def _describe(store: DeltaStore, reference: str, targets: dict[str, Target]) -> 
         training=training,
         recipe=record.recipe,
         step=record.step,
-        training_seed=seed if isinstance(seed, int) else None,
+        training_seed=_count(header, "seed"),
+        clips=clips,
     )
 
 
@@ -141,6 +143,12 @@ def _puppet_target(name: str, header: DeltaHeader) -> Target:
         "is none of the puppet world's, so nobody knows what to recognise",
         "describe it in a file and name that with --targets",
     )
+
+
+def _count(header: DeltaHeader, setting: str) -> int | None:
+    """A whole number of the config that trained a delta, if it is there."""
+    value = header.config.get(setting)
+    return value if isinstance(value, int) else None
 
 
 def _own_folder(header: DeltaHeader) -> str | None:

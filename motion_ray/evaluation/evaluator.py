@@ -34,7 +34,12 @@ from motion_ray.evaluation.motion import load_motion_classifier
 from motion_ray.evaluation.scored_videos import PUPPET_CLIPS, PUPPET_SAMPLING
 from motion_ray.evaluation.tasks import Task, failed
 from motion_ray.evaluation.tracklets import Tracker
-from motion_ray.evaluation.training_clips import TrainingReference, read_clips, study
+from motion_ray.evaluation.training_clips import (
+    TrainingReference,
+    read_clips,
+    study,
+    training_clips,
+)
 from motion_ray.generation import VideoGenerator
 from motion_ray.store import DeltaStore
 
@@ -190,7 +195,7 @@ class Evaluator:
         if not motion.training or folder is None:
             return None
         if self._training[0] != motion.training:
-            clips = read_clips(load_motion_folder(folder).clips, self.settings.clips)
+            clips = read_clips(training_clips(folder, motion.clips), self.settings.clips)
             examiner = self.examiner
             self._training = motion.training, study(clips, examiner.detector, examiner.tracker)
         return self._training[1]

@@ -41,18 +41,30 @@ def training_hash(sources: Mapping[str, str]) -> str:
     return hashlib.sha256("\n".join(sorted(sources.values())).encode()).hexdigest()
 
 
-def check_training_folder(folder: str, sources: Mapping[str, str]) -> tuple[CaptionedClip, ...]:
+def training_clips(folder: str, first: int | None) -> tuple[CaptionedClip, ...]:
+    """The clips of a motion folder that a training with ``motion_clips=first`` uses.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    return load_motion_folder(folder).clips[:first]
+
+
+def check_training_folder(
+    folder: str, sources: Mapping[str, str], first: int | None = None
+) -> tuple[CaptionedClip, ...]:
     """The clips of a motion folder, if they are those that a delta was trained on.
 
     Args:
         folder: of the motion.
         sources: file name to sha256, as the delta's header has it.
+        first: so many clips of the folder were trained on; null: all of them.
 
     Raises:
         ConfigError: they are others.
         DataError: the folder cannot be read.
     """
-    clips = load_motion_folder(folder).clips
+    clips = training_clips(folder, first)
     if {content_hash(clip.path) for clip in clips} != set(sources.values()):
         raise ConfigError(
             folder,

@@ -292,6 +292,28 @@ def test_other_clips_than_those_of_the_training_are_refused(
         describe_motions(store, ["dabbing"], {})
 
 
+@pytest.mark.parametrize("first", [None, 2])
+def test_a_motion_is_held_against_those_clips_of_its_folder_that_it_was_trained_on(
+    setting: Setting, tiny_motion: dict[str, Path], tmp_path: Path, first: int | None
+) -> None:
+    folder = tiny_motion["motion"]
+    clips = load_motion_folder(folder).clips
+    head = header(
+        setting.evaluator.backbone,
+        name="dabbing",
+        sources={clip.path.name: content_hash(clip.path) for clip in clips[:first]},
+        config={"motion": str(folder), "motion_clips": first},
+    )
+    store = DeltaStore(tmp_path / "store")
+    store.publish(MotionDelta(head, changed(setting.evaluator.backbone)), "dabbing")
+    [motion] = describe_motions(store, ["dabbing"], {})
+    target = motion.target.model_copy(update={"held_out": str(folder)})
+    real = ask_all([replace(motion, target=target)], setting.prompts, [0])[-3:]
+    [found] = in_process(setting.evaluator)(batches(real, 8))
+    nearest = [row.scores.copy_any.clip for row in found if row.scores and row.scores.copy_any]
+    assert len(nearest) == 3 and (2 in nearest) == (first is None)
+
+
 def test_held_out_clips_of_a_folder_are_the_ceiling(
     setting: Setting, tiny_motion: dict[str, Path], tmp_path: Path
 ) -> None:
