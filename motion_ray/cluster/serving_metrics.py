@@ -12,7 +12,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 
 from motion_ray.serving.http.ports import ReplicaState
 from motion_ray.serving.jobs import Job
-from motion_ray.serving.pool import PoolStatistics
+from motion_ray.serving.pool_statistics import PoolStatistics
 from motion_ray.serving.requests import GenerationSpec
 
 MOST_MOTIONS = 100
@@ -51,6 +51,12 @@ class ReplicaMetrics:
             for name in GROWING
         }
         self._blends = _counter("pool_blends", "sums computed for mixes", (), tags)
+        self._mixes = {
+            name: _counter(f"pool_mix_{name}", f"{name} of mixes ready as entries", (), tags)
+            for name in ("hits", "misses")
+        }
+        self._exchanges = _counter("pool_exchanges", "motions put into the base", (), tags)
+        self._exchange_s = _counter("pool_exchange_seconds", "there and back", (), tags)
         self._broken = _gauge("pool_broken", "motions known to be broken", (), tags)
         self._before: dict[tuple[str, str], float] = {}
         self._known: set[str] = set()
@@ -82,7 +88,14 @@ class ReplicaMetrics:
             )
             for name, value in zip(GROWING, growing, strict=True):
                 self._grow(self._tiers[name], name, value, tier)
-        self._grow(self._blends, "blends", found.blends, "")
+        for counter, name, value in (
+            (self._blends, "blends", found.blends),
+            (self._mixes["hits"], "mix_hits", found.mix_hits),
+            (self._mixes["misses"], "mix_misses", found.mix_misses),
+            (self._exchanges, "exchanges", found.exchanges),
+            (self._exchange_s, "exchange_seconds", found.exchange_s),
+        ):
+            self._grow(counter, name, value, "")
         self._broken.set(found.broken)
 
     def _grow(self, counter: Counter, name: str, value: float, tier: str) -> None:

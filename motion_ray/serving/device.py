@@ -49,7 +49,7 @@ class DeviceTier:
         self._flights: SingleFlight[Prepared] = SingleFlight()
         self._changed = threading.Condition()  # its lock guards the tier
         self._changes = 0
-        self._blends = 0
+        self._blends = self._mix_hits = self._mix_misses = 0
 
     def __contains__(self, record: DeltaRecord) -> bool:
         with self._changed:
@@ -69,6 +69,16 @@ class DeviceTier:
     def blends(self) -> int:
         """Sums computed for mixes."""
         return self._blends
+
+    @property
+    def mix_hits(self) -> int:
+        """Mixes found ready when asked for; among the hits of :meth:`statistics`."""
+        return self._mix_hits
+
+    @property
+    def mix_misses(self) -> int:
+        """Mixes not found ready when asked for; among the misses."""
+        return self._mix_misses
 
     def statistics(self) -> TierStatistics:
         """Counts of this tier."""
@@ -108,6 +118,9 @@ class DeviceTier:
         while True:
             with self._changed:
                 prepared = self._tier.hold(mix.key, count=count)
+                if count and mix.single is None:
+                    self._mix_hits += prepared is not None
+                    self._mix_misses += prepared is None
             if prepared is not None:
                 return prepared
             prepared, led = self._flights.run(mix.key, functools.partial(self._load, mix, count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -40,6 +41,8 @@ class MotionLease:
         motions: the same with where each was found.
         seconds: that getting the lease took.
         values: parameter name to value.
+
+    What :meth:`applied` spends on the exchange and back is told to ``tell``, in seconds.
     """
 
     def __init__(
@@ -50,11 +53,13 @@ class MotionLease:
         values: Mapping[str, Tensor],
         rows: tuple[TokenRow, ...],
         seconds: float,
+        *,
         give_back: Callable[[], None],
+        tell: Callable[[float], None],
     ) -> None:
         self.mix, self.motions, self.seconds, self.values = mix, motions, seconds, values
         self._backbone, self._rows, self._give_back = backbone, rows, give_back
-        self._open = True
+        self._tell, self._open = tell, True
 
     def __enter__(self) -> MotionLease:
         return self
@@ -79,8 +84,16 @@ class MotionLease:
         """
         if not self._open:
             raise RuntimeError("this lease was given back")
-        with (
-            alone_on(self._backbone.denoiser, self.mix.label, self.mix.label),
-            exchanged(self._backbone, self.values, self._rows, self.mix.label),
-        ):
-            yield
+        label = self.mix.label
+        with alone_on(self._backbone.denoiser, label, label):
+            started, within = time.perf_counter(), 0.0
+            try:
+                with exchanged(self._backbone, self.values, self._rows, label):
+                    inside = time.perf_counter()
+                    try:
+                        yield
+                    finally:
+                        within = time.perf_counter() - inside
+            finally:
+                if self.mix.parts:  # the base alone is no exchange
+                    self._tell(time.perf_counter() - started - within)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from motion_ray.errors import MotionRayError
 from motion_ray.serving.jobs import Job
-from motion_ray.serving.pool import Level, PoolStatistics
+from motion_ray.serving.pool import Level
+from motion_ray.serving.pool_statistics import PoolStatistics
 from motion_ray.store import DeltaRecord
 
 

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,8 +25,8 @@ from motion_ray.serving.host import HostTier
 from motion_ray.serving.lease import LeasedMotion, MotionLease, Place
 from motion_ray.serving.mix import Mix, Part
 from motion_ray.serving.negative import NegativeCache
+from motion_ray.serving.pool_statistics import PoolStatistics
 from motion_ray.serving.sources import DeltaSource
-from motion_ray.serving.tier import TierStatistics
 from motion_ray.store import DeltaRecord
 
 log = logging.getLogger(__name__)
@@ -53,27 +52,6 @@ class PoolConfig(BaseModel):
     prefetches: int = Field(
         default=32, ge=0, description="prefetches that may wait; more are dropped"
     )
-
-
-@dataclass(frozen=True)
-class PoolStatistics:
-    """Counts since the start, and the present state; loading ahead is no hit and no miss.
-
-    Attributes:
-        device: values ready for exchange, sums of mixes included.
-        host: deltas as stored; asked only for what is not ready.
-        joined: times that somebody waited for another one's load.
-        broken: deltas known to be broken.
-        refused: times that a delta was refused because it is known to be broken.
-        blends: sums computed for mixes.
-    """
-
-    device: TierStatistics
-    host: TierStatistics
-    joined: int
-    broken: int
-    refused: int
-    blends: int
 
 
 class MotionPool:
@@ -123,6 +101,7 @@ class MotionPool:
         self._mixing = threading.Lock()
         self._lock = threading.Lock()  # guards what follows
         self._closed = False
+        self._exchanges, self._exchange_s = 0, 0.0
         self._waiting: set[tuple[str, Level]] = set()
         self._prefetcher = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
 
@@ -165,7 +144,16 @@ class MotionPool:
             raise
         seconds = time.monotonic() - started
         give_back = functools.partial(self._device.release, held)
-        return MotionLease(self._backbone, mix, motions, values, rows, seconds, give_back)
+        return MotionLease(
+            *(self._backbone, mix, motions, values, rows, seconds),
+            give_back=give_back,
+            tell=self._exchanged,
+        )
+
+    def _exchanged(self, seconds: float) -> None:
+        with self._lock:
+            self._exchanges += 1
+            self._exchange_s += seconds
 
     def _places(self, mix: Mix) -> tuple[LeasedMotion, ...]:
         """Where a mix's motions are; of a sum that is ready, only what it borrows is needed."""
@@ -324,6 +312,10 @@ class MotionPool:
             len(self._broken),
             self._broken.hits,
             self._device.blends,
+            self._device.mix_hits,
+            self._device.mix_misses,
+            self._exchanges,
+            self._exchange_s,
         )
 
     def close(self) -> None:

@@ -120,11 +120,12 @@ def test_a_sum_is_made_once_and_kept_with_its_own_bytes(base, pool):
     wanted = mix((ARMS, 0.5), (BOTH, 2.0))
     first = inside(base, pool, wanted)
     before = pool.statistics()
-    assert before.blends == 1
+    assert (before.blends, before.mix_hits, before.mix_misses) == (1, 0, 1)
     assert before.device.used >= sum(first[name].nbytes for name in "abc")
     assert equal(inside(base, pool, mix((BOTH, 2.0), (ARMS, 0.5))), first)
     after = pool.statistics()
     assert (after.blends, after.device.loads) == (1, before.device.loads)
+    assert (after.mix_hits, after.mix_misses) == (1, 1)
     assert wanted.key in pool.residency()
 
 

@@ -14,7 +14,8 @@ from motion_ray.serving.catalog import MotionCatalog
 from motion_ray.serving.job_store import JobStore
 from motion_ray.serving.jobs import Job
 from motion_ray.serving.key_file import ApiKey
-from motion_ray.serving.pool import Level, PoolStatistics
+from motion_ray.serving.pool import Level
+from motion_ray.serving.pool_statistics import PoolStatistics
 from motion_ray.serving.registration import AllowedSources
 from motion_ray.serving.requests import ServingProfile
 from motion_ray.serving.results import ResultFolder
