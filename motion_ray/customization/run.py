@@ -17,6 +17,8 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from motion_ray.config import CustomizationConfig, parse_config
 from motion_ray.errors import ConfigError, RunFolderError
 from motion_ray.files import faults_explained, write_text_atomic
@@ -25,6 +27,7 @@ from motion_ray.metrics import MetricsLog
 from motion_ray.types import RunFinished, StepDone, Validated
 
 Resolve = Callable[[CustomizationConfig], CustomizationConfig]
+_RESULT = TypeAdapter(RunFinished)
 SHORT = Repr()  # settings in a message
 SHORT.maxlist, SHORT.maxstring, SHORT.maxother = 2, 100, 100
 
@@ -172,10 +175,18 @@ class RunFolder:
         return MetricsLog(self.metrics).read()
 
     def finished(self) -> RunFinished | None:
-        """The result of a run that is already over."""
+        """The result of a run that is already over; null if it is not.
+
+        Raises:
+            RunFolderError: ``result.json`` is damaged.
+        """
         if not self.result.exists():
             return None
-        return RunFinished(**json.loads(self.result.read_text()))
+        try:
+            return _RESULT.validate_json(self.result.read_bytes())
+        except ValidationError:
+            fix = "remove it and repeat the command, which makes the result again"
+            raise RunFolderError(self.result, "is damaged", fix) from None
 
     def finish(self, result: RunFinished) -> None:
         """Record the result; from here on the run is over."""

@@ -166,3 +166,11 @@ def test_a_finished_run_says_so(tmp_path):
         assert run.finished() is None
         run.finish(result)
     assert run.finished() == result
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b"[]", b"{}", b'{"step": 3}'])
+def test_a_damaged_result_is_named(tmp_path, content):
+    run = RunFolder(tmp_path)
+    run.result.write_bytes(content)
+    with pytest.raises(RunFolderError, match=r"result\.json: is damaged; remove it and repeat"):
+        run.finished()
