@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from motion_ray.config_data import AugmentationConfig, ClipConfig, Frozen, RegularizationConfig
-from motion_ray.config_errors import setting_error
+from motion_ray.config_errors import setting_error, takes_text
 from motion_ray.diffusion.density import CoarseNoise, TimestepDensity, Uniform
 from motion_ray.errors import ConfigError
 from motion_ray.types import ParameterGroup
@@ -266,6 +266,8 @@ def parse_config(values: dict[str, Any], good: dict[str, Any] | None = None) -> 
 def set_path(changes: dict[str, Any], assignment: str) -> dict[str, Any]:
     """Add one ``a.b=c`` of the command line to a nested mapping; ``c`` is read as YAML.
 
+    Where the setting is text, a word that YAML takes for a number or a date stays as it was typed.
+
     Raises:
         ConfigError: the text has no ``=`` or an empty path.
     """
@@ -284,10 +286,12 @@ def set_path(changes: dict[str, Any], assignment: str) -> dict[str, Any]:
         raise ConfigError(
             f"--set {path}", f"cannot read the value {text!r}", "for example --set max_steps=500"
         ) from None
-    if isinstance(value, str):
+    *parents, last = path.strip().split(".")
+    if takes_text(CustomizationConfig, (*parents, last)):
+        value = value if isinstance(value, str | list | dict | None) else text.strip()
+    elif isinstance(value, str):
         value = _number(value)  # YAML reads 1e-4 (no dot) as text
     node = changes
-    *parents, last = path.strip().split(".")
     for part in parents:
         if not isinstance(node.get(part), dict):
             node[part] = {}  # the last of two assignments that exclude each other counts

@@ -1,10 +1,14 @@
-"""What pydantic finds wrong with settings, in our terms: which one, the rule, and an example."""
+"""What pydantic finds wrong with settings, in our terms: which one, the rule, and an example.
+
+Also what kind of value a setting takes, which whoever reads a command line has to know.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -73,11 +77,29 @@ def _example(good: object, path: Place) -> str:
 
 def _fields(kind: type[BaseModel], path: Place) -> list[str]:
     """Names of the settings in a section; none if there is no such section."""
+    return sorted({name for section in _sections(kind, path) for name in section.model_fields})
+
+
+def takes_text(kind: type[BaseModel], path: Place) -> bool:
+    """Whether a setting is text, whatever that may look like; false if there is no such setting."""
+    *parents, last = path
+    fields = [s.model_fields[str(last)] for s in _sections(kind, parents) if last in s.model_fields]
+    return bool(fields) and all(_is_text(field.annotation) for field in fields)
+
+
+def _is_text(annotation: Any) -> bool:
+    union = get_origin(annotation) in (Union, UnionType)
+    options = set(get_args(annotation)) if union else {annotation}
+    return str in options and options <= {str, NoneType}
+
+
+def _sections(kind: type[BaseModel], path: Place) -> list[type[BaseModel]]:
+    """The sections that a path may lead to: several where there is one of two kinds."""
     sections = [kind]
     for part in path:
         there = [s.model_fields[str(part)] for s in sections if part in s.model_fields]
         sections = [each for field in there for each in _models(field.annotation)]
-    return sorted({name for section in sections for name in section.model_fields})
+    return sections
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

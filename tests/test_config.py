@@ -58,6 +58,14 @@ def test_a_change_replaces_one_field():
         ("groups=[temporal_conv]", {"groups": ["temporal_conv"]}),
         ("engine.name=deepspeed", {"engine": {"name": "deepspeed"}}),
         ("validation.floor=null", {"validation": {"floor": None}}),
+        ("name=inf", {"name": "inf"}),
+        ("name=1_0", {"name": "1_0"}),
+        ("name=2026-11-24", {"name": "2026-11-24"}),
+        ("name=null", {"name": None}),
+        ("name=[a]", {"name": ["a"]}),
+        ("validation.floor.clip_model=007", {"validation": {"floor": {"clip_model": "007"}}}),
+        ("max_steps=1_0", {"max_steps": 10}),
+        ("sweep.only=1_0", {"sweep": {"only": 10}}),
     ],
 )
 def test_assignments(assignment, value):
