@@ -4,8 +4,9 @@ On disk a delta is a directory: ``header.json``, ``tensors.safetensors`` and, wr
 manifest with the sha256 and size of both. Applying it swaps the storage of parameters; nothing is
 added or subtracted, so the base comes back bit for bit however often that happens.
 
-Shape legend: a tensor has the shape of the denoiser parameter of the same name (a low-rank delta:
-:mod:`motion_ray.customization.low_rank`); ``token_embedding`` is ``[d]``, d the text width.
+Shape legend: a tensor has the shape of the denoiser parameter of the same name (low-rank and
+compressed deltas: :mod:`motion_ray.customization.forms`); ``token_embedding`` is ``[d]``, d the
+text width.
 """
 
 from __future__ import annotations
@@ -19,16 +20,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from torch import Tensor
 
-from motion_ray.customization.low_rank import check_factors, factored, product
+from motion_ray.customization.forms import FLOATS, FORMS, Form, Parametrization
 from motion_ray.customization.swap import (
     DeltaTarget,
     TokenRow,
     alone_on,
-    check_shape,
     exchanged,
     fitted,
     is_finite,
@@ -45,7 +44,6 @@ TENSOR_FILE = "tensors.safetensors"
 TOKEN_EMBEDDING = "token_embedding"
 """The tensor that replaces a row of the text encoder instead of a parameter of the denoiser."""
 
-ACCEPTED = (torch.float16, torch.bfloat16, torch.float32)
 LARGEST_HEADER = 16 * 2**20  # bytes
 IDENTITY = frozenset(
     {"format", "base_fingerprint", "recipe", "name", "token", "template", "step", "parametrization"}
@@ -69,8 +67,9 @@ class DeltaHeader(BaseModel):
     token: str = Field(min_length=1, description="V*, e.g. pll")
     template: str = Field(description="caption with the slot <token>")
     step: int = Field(ge=0, description="optimizer steps behind these weights")
-    parametrization: Literal["full", "lora"] = Field(
-        default="full", description="whole values, or low-rank factors of their change"
+    parametrization: Parametrization = Field(
+        default="full",
+        description="whole values, or their change as low-rank factors or in eight bits",
     )
     config: dict[str, JsonValue] = {}
     metrics: dict[str, JsonValue] = {}
@@ -89,7 +88,7 @@ class MotionDelta:
         digest: sha256 of the tensor file where it is known already; computed on demand otherwise.
 
     Raises:
-        DeltaError: no tensors at all, or one of a type other than float16, bfloat16 and float32.
+        DeltaError: no tensors at all, or one of a type that the form does not have there.
     """
 
     header: DeltaHeader
@@ -100,9 +99,11 @@ class MotionDelta:
         if not self.tensors:
             raise DeltaError(self._where, "holds no tensors: applying it would do nothing")
         for name, tensor in self.tensors.items():
-            if tensor.dtype not in ACCEPTED:
+            types = FLOATS if name == TOKEN_EMBEDDING else self._form.types(name)
+            if tensor.dtype not in types:
                 rule = f"tensor {name} is {tensor.dtype}".replace("torch.", "")
-                raise DeltaError(self._where, rule, "use float16, bfloat16 or float32")
+                known = " or ".join(map(str, types)).replace("torch.", "")
+                raise DeltaError(self._where, rule, f"use {known}")
 
     @property
     def nbytes(self) -> int:
@@ -219,12 +220,9 @@ class MotionDelta:
         """Names of the denoiser's parameters that this delta replaces, sorted.
 
         Raises:
-            DeltaError: a low-rank delta lacks a factor.
+            DeltaError: a tensor lacks its partner.
         """
-        names = self.tensors.keys() - {TOKEN_EMBEDDING}
-        if self.header.parametrization == "lora":
-            return factored(names, self._where)
-        return sorted(names)
+        return self._form.parameters(self.tensors.keys() - {TOKEN_EMBEDDING}, self._where)
 
     def values(self, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """New value of every parameter, whole, in the base's type and on its device.
@@ -235,13 +233,10 @@ class MotionDelta:
         Raises:
             DeltaError: as :meth:`applied`.
         """
-        if self.header.parametrization == "full":
-            whole = {name: self.tensors[name] for name in self.parameters}
-            return fitted(whole, base, self._where)
         self.check_fits(base)
         found: dict[str, Tensor] = {}
-        for name in self.parameters:  # one whole value in float32 at a time
-            value = base[name].detach().float() + self.change(name, base)
+        for name in self.parameters:  # one value at a time is in flight, in float32
+            value = self._form.value(self.tensors, name, base[name])
             found |= fitted({name: value}, base, self._where)
         return found
 
@@ -252,24 +247,18 @@ class MotionDelta:
             name: one of :attr:`parameters`.
             base: parameter name to the base model's own value; :meth:`check_fits` has passed.
         """
-        target = base[name]
-        if self.header.parametrization == "lora":
-            return product(self.tensors, name, target)
-        return self.tensors[name].to(target.device).float() - target.detach().float()
+        return self._form.change(self.tensors, name, base[name])
 
     def check_fits(self, base: Mapping[str, Tensor]) -> None:
-        """Compare names and shapes with a base model's, without computing anything.
+        """Compare names and shapes with a base model's, without computing any value.
 
         Raises:
-            DeltaError: a parameter that the base does not have, or of another shape; or the
-                token's row is not one row.
+            DeltaError: a parameter that the base does not have, or of another shape; a scale that
+                cannot be used; or the token's row is not one row.
         """
         self._check_row()
         for name in self.parameters:
-            if self.header.parametrization == "lora":
-                check_factors(self.tensors, name, base, self._where)
-            else:
-                check_shape(name, tuple(self.tensors[name].shape), base, self._where)
+            self._form.check(self.tensors, name, base, self._where)
 
     @property
     def rows(self) -> tuple[TokenRow, ...]:
@@ -286,6 +275,10 @@ class MotionDelta:
         row = self.tensors.get(TOKEN_EMBEDDING)
         if row is not None and row.dim() != 1:
             raise row_misfit(row, "it is one row of the text encoder, [d]", self._where)
+
+    @property
+    def _form(self) -> Form:
+        return FORMS[self.header.parametrization]
 
     @property
     def _where(self) -> str:
@@ -336,7 +329,10 @@ def _read_header(path: Path) -> tuple[DeltaHeader, object]:
     except ValidationError as fault:
         first = fault.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise DeltaError(f"{path}", f"{place}: {first['msg']}", "save the delta again") from fault
+        rule = f"{place}: {first['msg']}"
+        if first["type"] == "literal_error":  # a form or a format that a later version has
+            rule += f", not {first['input']!r:.40}"
+        raise DeltaError(f"{path}", rule, "save the delta again") from fault
     except (ValueError, KeyError, TypeError, RecursionError) as fault:
         raise DeltaError(f"{path}", "is not a delta header", "save the delta again") from fault
 

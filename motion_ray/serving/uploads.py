@@ -258,7 +258,7 @@ def _check_sizes(folder: Path, limits: UploadLimits) -> None:
 def _check_size(name: str, size: int, limit: int) -> None:
     if size > limit:
         rule = f"{name} has more than {limit:,} bytes, which is the limit"
-        raise TooLargeError("files", rule, "save the motion as low-rank factors, or in float16")
+        raise TooLargeError("files", rule, "save the motion as low-rank factors, or compressed")
 
 
 def _check_texts(header: DeltaHeader) -> None:

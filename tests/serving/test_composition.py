@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from motion_ray.errors import BaseModelError, DeltaError, PoolError, RequestError
 from motion_ray.serving.mix import BASE, Mix
 from motion_ray.serving.pool import MotionPool, PoolConfig
+from motion_ray.serving.tier import OVERHEAD
 from tests.serving.toy import Library, ToyBase, expected, record_of, toy_delta
 
 ARMS, HAT, BOTH = toy_delta(1, "ab"), toy_delta(2, "cd"), toy_delta(3, "bc")
@@ -111,6 +112,42 @@ def test_low_rank_and_full_motions_mix():
     assert torch.equal(found["b"], ARMS.tensors["b"])
     only = inside(base, pool, Mix.of([(record_of(thin), 1.0)]))
     assert equal(only, expected(thin, base))
+
+
+def test_compressed_motions_mix_with_all_others():
+    base = ToyBase()
+    one, two = (toy_delta(seed, "abc", parametrization="int8") for seed in (6, 7))
+    thin = toy_delta(5, "ac", parametrization="lora")
+    pool = MotionPool(library := Library(ARMS), base)
+    own = base.values()
+    wanted = [
+        (R[ARMS.sha256], 1.0, ARMS),
+        (library.add(thin), 0.5, thin),
+        (library.add(one), -0.5, one),
+        (library.add(two), 2.0, two),
+    ]
+    found = inside(base, pool, Mix.of([(record, weight) for record, weight, _ in wanted]))
+    for name in "abc":
+        total = own[name].clone()
+        for _, weight, delta in wanted:
+            if name in delta.parameters:
+                total += weight * (delta.values(own)[name] - own[name])
+        assert torch.allclose(found[name], total, atol=1e-5), name
+    assert torch.equal(found["d"], own["d"])
+
+
+def test_a_compressed_motion_alone():
+    base = ToyBase()
+    delta = toy_delta(6, "abc", parametrization="int8")
+    pool = MotionPool(library := Library(), base)
+    record, own = library.add(delta), base.values()
+    found = inside(base, pool, Mix.of([(record, 1.0)]))
+    for name in "ac":
+        scale = delta.tensors[f"{name}.int8_scale"].view(-1, *[1] * (own[name].dim() - 1))
+        assert torch.equal(found[name], own[name] + delta.tensors[f"{name}.int8"] * scale), name
+    assert torch.equal(found["b"], delta.tensors["b"])
+    assert equal(inside(base, pool, Mix.of([(record, 0.0)])), own)
+    assert pool.statistics().host.used - OVERHEAD == delta.nbytes == 64 + 32 + 8 * 4 + 96 + 4 * 4
 
 
 # --- the sum as an entry of its own ---------------------------------------------------------------

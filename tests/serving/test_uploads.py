@@ -71,7 +71,7 @@ def layout() -> BaseLayout:
     return BaseLayout.of(Base())
 
 
-@pytest.mark.parametrize("parametrization", ["full", "lora"])
+@pytest.mark.parametrize("parametrization", ["full", "lora", "int8"])
 def test_what_is_sent_is_what_is_published(store, layout, tmp_path, parametrization):
     delta = toy_delta(1, "abc", parametrization=parametrization, row=3.0)
     files = files_of(delta, tmp_path / "delta")

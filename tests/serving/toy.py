@@ -58,13 +58,17 @@ def toy_delta(seed: int, names: str = "abc", **header: object) -> MotionDelta:
     """A motion that replaces these parameters by values of this seed."""
     generator = torch.Generator().manual_seed(1000 + seed)
     tensors: dict[str, Tensor] = {}
-    lora = header.get("parametrization") == "lora"
+    form = header.get("parametrization")
     for name in names:
         shape = SHAPES[name]
-        if lora:
+        if form == "lora":
             columns = torch.empty(shape)[0].numel()
             tensors[f"{name}.lora_a"] = torch.randn(2, columns, generator=generator)
             tensors[f"{name}.lora_b"] = torch.randn(shape[0], 2, generator=generator)
+        elif form == "int8" and len(shape) > 1:
+            codes = torch.randint(-127, 128, shape, generator=generator, dtype=torch.int8)
+            tensors[f"{name}.int8"] = codes
+            tensors[f"{name}.int8_scale"] = torch.rand(shape[0], generator=generator) / 99 + 1e-3
         else:
             tensors[name] = torch.randn(shape, generator=generator)
     if row := header.pop("row", None):
