@@ -16,6 +16,8 @@ ARGS ?=
 # Two processes of tests: those with a Ray cluster mostly wait.
 SIDE_BY_SIDE ?= -n 2 --dist loadgroup --no-loadscope-reorder
 DEMO_MOTION ?= dabbing
+# A folder for each motion: make demo DEMO_MOTION=drumming DEMO_OUT=demo-drumming
+DEMO_OUT ?= demo
 
 # DeepSpeed looks for ninja on PATH, and Ray's workers inherit it.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python
@@ -42,14 +44,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: install ## learn a held-out motion of the puppet world and show it: demo/run/report.html
-	$(RUN) -m motion_ray.data.puppets --motion "$(DEMO_MOTION)" --out demo
-	$(RUN) -m jobs.customize --recipe puppet --motion demo/motion --out demo/run \
-		--set regularization.folder=demo/regularization $(ARGS)
+	$(RUN) -m motion_ray.data.puppets --motion "$(DEMO_MOTION)" --out "$(DEMO_OUT)"
+	$(RUN) -m jobs.customize --recipe puppet --motion "$(DEMO_OUT)/motion" --out "$(DEMO_OUT)/run" \
+		--set regularization.folder="$(DEMO_OUT)/regularization" $(ARGS)
 
 # The demo's own clips have regularization clips beside them; of others, ARGS says where those are.
 doctor: install ## show what the loader would feed, e.g. make doctor MOTION=my-clips OUT=doctor
-	$(RUN) -m jobs.doctor --motion "$${MOTION:-demo/motion}" --out "$${OUT:-demo/doctor}" \
-		$(if $(MOTION),,--set regularization.folder=demo/regularization) $(ARGS)
+	$(RUN) -m jobs.doctor --motion "$${MOTION:-$(DEMO_OUT)/motion}" --out "$${OUT:-$(DEMO_OUT)/doctor}" \
+		$(if $(MOTION),,--set regularization.folder="$(DEMO_OUT)/regularization") $(ARGS)
 
 test: install ## all tests but those that need a GPU, much memory or much time (under 15 minutes on 2 cores)
 	$(RUN) -m pytest -m "not gpu and not large and not chaos" $(SIDE_BY_SIDE) $(ARGS)

@@ -262,6 +262,18 @@ def test_install_says_what_is_missing_for_virtual_environments(tmp_path: Path) -
     assert not (tmp_path / ".venv").exists()
 
 
+def test_a_demo_in_another_folder_touches_nothing_of_the_first() -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    words = ["make", "-n", "-o", "install", "demo", "doctor", "DEMO_OUT=elsewhere"]
+    ran = subprocess.run(
+        words, cwd=REPO, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    places = re.findall(r"\bdemo/\w+|elsewhere/\w+", ran.stdout)
+    assert set(places) == {
+        f"elsewhere/{each}" for each in ("motion", "run", "regularization", "doctor")
+    }
+
+
 def test_ci_runs_what_the_readme_says() -> None:
     script = REPO / ".ci/run"
     assert os.access(script, os.X_OK)

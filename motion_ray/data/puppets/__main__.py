@@ -108,7 +108,7 @@ def _kept(folder: Path, name: str, clips: int) -> bool:
         raise DataError(
             str(folder),
             f"is there already and does not hold {clips} clips of {name}",
-            "name another --out folder",
+            "name another --out folder (of make demo: DEMO_OUT=another)",
         )
     print(f"{folder}: kept")
     return True
