@@ -2,7 +2,7 @@
 
 This is symmetric per-channel integer quantization (Jacob et al. 2017, arXiv:1712.05877;
 Krishnamoorthi 2018, arXiv:1806.08342), applied to the difference of a value and the base model's:
-it is far smaller than the value, and so is its step.
+that is smaller than the value, and so is its step.
 
 Shapes: parameter P ``[o, ...]``; ``P.int8`` is int8 ``[o, ...]``, ``P.int8_scale`` is float32
 ``[o]``. The definition, with d = value - base in float32, for each row r of the first dimension:
