@@ -13,8 +13,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
-# Two processes of tests: those with a Ray cluster mostly wait.
-SIDE_BY_SIDE ?= -n 2 --dist loadgroup --no-loadscope-reorder
+# Two processes of tests: one has everything with a Ray cluster, which mostly waits.
+SIDE_BY_SIDE ?= -n 2 --dist loadgroup --no-loadscope-reorder --durations 15
 DEMO_MOTION ?= dabbing
 # A folder for each motion: make demo DEMO_MOTION=drumming DEMO_OUT=demo-drumming
 DEMO_OUT ?= demo

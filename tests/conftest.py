@@ -26,26 +26,18 @@ LATE = ("slow", "ray", "chaos", "large", "gpu")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests/ray and tests/gpu by their folder; run the fast first and clusters last.
 
-    With pytest-xdist a file stays in one process. What shares a cluster is in one process as well,
-    and what starts clusters of its own in another one: they come first, for they mostly wait, and
-    the whole run waits for them.
+    With pytest-xdist a file stays in one process, and so does all that starts clusters: two of them
+    at once on two cores only wait for each other. That comes first, for the whole run waits for it.
     """
     for item in items:
         place = item.path.relative_to(TESTS)
         folder = place.parts[0]
         if folder in ("ray", "gpu"):
             item.add_marker(folder)
-        item.add_marker(pytest.mark.xdist_group(_group(item, f"{place}")))
+        item.add_marker(pytest.mark.xdist_group("ray" if folder == "ray" else f"{place}"))
     items.sort(key=_lateness)  # stable: the order inside a file stays
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-
-
-def _group(item: pytest.Item, place: str) -> str:
-    if item.get_closest_marker("ray") is None:
-        return place
-    assert isinstance(item, pytest.Function)
-    return "the shared cluster" if "cluster" in item.fixturenames else "other clusters"
 
 
 def _lateness(item: pytest.Item) -> int:

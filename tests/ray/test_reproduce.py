@@ -66,6 +66,7 @@ def kill(job: Job) -> None:
     job.process.wait()
 
 
+@pytest.mark.large  # minutes
 def test_workers_take_up_what_one_process_began_whoever_is_killed(
     start_reproduction: StartReproduction, tmp_path: Path
 ) -> None:

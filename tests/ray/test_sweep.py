@@ -158,6 +158,7 @@ def test_killed_drivers_worker_and_script_are_survived_and_a_bad_trial_stops_nob
     nodes.free_after(FREE_SECONDS)
 
 
+@pytest.mark.large  # minutes
 def test_a_searcher_is_found_again_after_a_kill_and_submitted_again_runs_nothing(
     start_sweep: StartSweep, nodes: Nodes, motions: list[str], tmp_path: Path
 ) -> None:
@@ -200,6 +201,7 @@ def test_a_searcher_is_found_again_after_a_kill_and_submitted_again_runs_nothing
     # The second is no local filesystem to anybody who asks, and all processes see it.
     ["file://{}", pytest.param("dir::file://{}", marks=pytest.mark.large)],
 )
+@pytest.mark.large  # minutes
 def test_behind_an_address_a_sweep_goes_on_where_machines_have_nothing_of_it(
     start_sweep: StartSweep, nodes: Nodes, motions: list[str], tmp_path: Path, address: str
 ) -> None:
@@ -232,6 +234,7 @@ def test_behind_an_address_a_sweep_goes_on_where_machines_have_nothing_of_it(
     assert "worker started" not in third.printed
 
 
+@pytest.mark.large  # minutes
 def test_scored_by_an_actor_a_trial_stops_at_the_step_at_which_it_would_have_stopped_itself(
     start_sweep: StartSweep, motions: list[str], tmp_path: Path
 ) -> None:
