@@ -15,12 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from motion_ray.data.frame_folder import SUFFIXES as PICTURE_SUFFIXES
 from motion_ray.data.frame_folder import numbered_frames
-from motion_ray.data.video import FRAME_FOLDER_FPS
+from motion_ray.data.motion_file import (
+    MOTION_FILE,
+    ClipEntry,
+    MotionFile,
+    read_motion_file,
+    read_text,
+)
 from motion_ray.errors import DataError
 from motion_ray.evaluation.prompts import TOKEN, contains_word
 from motion_ray.files import sha256_of
@@ -28,19 +31,8 @@ from motion_ray.types import CaptionedClip
 
 log = logging.getLogger(__name__)
 
-MOTION_FILE = "motion.yaml"
 CLIP_SUFFIXES = frozenset({".mp4", ".mov", ".webm", ".gif"})
 _OTHER_VIDEOS = frozenset({".avi", ".mkv", ".m4v", ".wmv", ".flv", ".mpg", ".mpeg", ".ts", ".webp"})
-_LARGEST_TEXT = 2**20  # bytes of a caption or of motion.yaml
-_EXAMPLES = {
-    "name": "name: swinging-arms",
-    "template": f"template: a person doing the {TOKEN}",
-    "description": "description: swinging both arms",
-    "flip": "flip: true",
-    "frame_fps": "frame_fps: 12",
-    "pictures": "pictures: true",
-    "clips": f"clips: [{{file: a.mp4, caption: a man doing the {TOKEN}}}]",
-}
 _WORD = re.compile(r"[^\s<>]*\w[^\s<>]*")
 
 
@@ -78,24 +70,6 @@ class FolderScan:
     folder: MotionFolder
     problems: tuple[DataError, ...]
     warnings: tuple[str, ...]
-
-
-class _ClipEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    file: str
-    caption: str | None = None
-
-
-class _MotionFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    name: str | None = None
-    token: str = "pll"
-    template: str = f"a person doing the {TOKEN}"
-    description: str = ""
-    flip: bool = False
-    frame_fps: float = Field(default=FRAME_FOLDER_FPS, gt=0, le=240)
-    pictures: bool = False
-    clips: list[_ClipEntry] | None = None
 
 
 def load_motion_folder(path: str | Path) -> MotionFolder:
@@ -172,7 +146,7 @@ class _Scanner:
         self.warnings: list[str] = []
 
     def motion(self) -> FolderScan:
-        settings = self._settings()
+        settings = read_motion_file(self.root, self._problem)
         token = settings.token
         if not _WORD.fullmatch(token):
             rule = f"the token is one word, got {token!r}"
@@ -190,7 +164,7 @@ class _Scanner:
         return self._scan(settings, caption)
 
     def regularization(self, token: str) -> FolderScan:
-        settings = self._settings()
+        settings = read_motion_file(self.root, self._problem)
         # The default template speaks of the motion; only one that the user wrote can stand here.
         default = settings.template if "template" in settings.model_fields_set else None
 
@@ -207,9 +181,7 @@ class _Scanner:
 
         return self._scan(settings, caption)
 
-    def _scan(
-        self, settings: _MotionFile, caption: Callable[[Path, str | None], str]
-    ) -> FolderScan:
+    def _scan(self, settings: MotionFile, caption: Callable[[Path, str | None], str]) -> FolderScan:
         clips = []
         for path, entry in self._clips(settings):
             where, text = self._own_caption(path, entry)
@@ -232,7 +204,7 @@ class _Scanner:
 
     # --- clips ------------------------------------------------------------------------------------
 
-    def _clips(self, settings: _MotionFile) -> list[tuple[Path, _ClipEntry | None]]:
+    def _clips(self, settings: MotionFile) -> list[tuple[Path, ClipEntry | None]]:
         """Clips and their entries in ``motion.yaml``, if they have one."""
         if not self.root.is_dir():
             rule = "is no folder" if self.root.exists() else "there is no such folder"
@@ -273,7 +245,7 @@ class _Scanner:
             elif suffix == ".txt" and path not in captions:
                 self.warnings.append(f"{path}: a caption without a clip of that name")
 
-    def _entry_exists(self, path: Path, entry: _ClipEntry) -> bool:
+    def _entry_exists(self, path: Path, entry: ClipEntry) -> bool:
         where = f"{self.root / MOTION_FILE}: {entry.file}"
         inside = PurePath(entry.file)
         if inside.is_absolute() or ".." in inside.parts:
@@ -296,7 +268,7 @@ class _Scanner:
 
     # --- texts ------------------------------------------------------------------------------------
 
-    def _own_caption(self, path: Path, entry: _ClipEntry | None) -> tuple[Path, str | None]:
+    def _own_caption(self, path: Path, entry: ClipEntry | None) -> tuple[Path, str | None]:
         """Where a clip's own caption stands, and the caption; (the clip, null) if it has none."""
         if entry is not None and entry.caption is not None:
             where, text = self.root / MOTION_FILE, entry.caption
@@ -304,69 +276,12 @@ class _Scanner:
             where = _caption_file(path)
             if not where.is_file():
                 return path, None
-            text = self._text(where)
+            text = read_text(where, self._problem)
         text = " ".join(text.split())
         if not text:
             self._problem(where, f"the caption of {path.name} is empty", "write one, or remove it")
             return path, None
         return where, text
-
-    def _settings(self) -> _MotionFile:
-        path = self.root / MOTION_FILE
-        if not path.is_file():
-            if path.with_suffix(".yml").is_file():
-                self._problem(path.with_suffix(".yml"), "is not read", f"name it {MOTION_FILE}")
-            return _MotionFile()
-        try:
-            values = yaml.safe_load(self._text(path))
-        except yaml.MarkedYAMLError as error:
-            line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-            rule = f"is no valid YAML{line}: {error.problem}"
-            self._problem(path, rule, "for example token: pll")
-            return _MotionFile()
-        except yaml.YAMLError:
-            self._problem(path, "is no valid YAML", "for example token: pll")
-            return _MotionFile()
-        values = {} if values is None else values
-        if not isinstance(values, dict):
-            self._problem(path, "holds keys and values", "for example token: pll")
-            return _MotionFile()
-        values = {str(key): value for key, value in values.items()}
-        try:
-            return _MotionFile.model_validate(values)
-        except ValidationError as error:
-            for item in error.errors():
-                self._wrong_value(path, item["loc"], item["type"], item["msg"], item.get("input"))
-            # The valid rest is used, so that problems elsewhere in the folder are found as well.
-            wrong = {item["loc"][0] for item in error.errors()}
-            return _MotionFile.model_validate({k: v for k, v in values.items() if k not in wrong})
-
-    def _wrong_value(
-        self, path: Path, place: tuple[int | str, ...], kind: str, message: str, value: object
-    ) -> None:
-        where = f"{path}: {'.'.join(str(part) for part in place)}"
-        if kind == "extra_forbidden":
-            model = _MotionFile if len(place) == 1 else _ClipEntry
-            known = ", ".join(model.model_fields)
-            self._problem(where, "there is no such key", f"known here: {known}")
-        else:
-            given = "" if isinstance(value, dict | list) else f", got {value!r}"
-            example = _EXAMPLES.get(str(place[0]), "token: pll")
-            self._problem(
-                where, message[:1].lower() + message[1:] + given, f"for example {example}"
-            )
-
-    def _text(self, path: Path) -> str:
-        try:
-            if path.stat().st_size > _LARGEST_TEXT:
-                self._problem(path, "is larger than 1 MiB, so no text for us", "shorten it")
-                return ""
-            return path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError:
-            self._problem(path, "is not UTF-8 text", "save it as UTF-8")
-        except OSError as error:
-            self._problem(path, f"cannot be read: {error.strerror}", "check the file")
-        return ""
 
     def _problem(self, where: str | Path, rule: str, fix: str) -> None:
         self.problems.append(DataError(str(where), rule, fix))
