@@ -10,10 +10,11 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from motion_ray.cluster.environment import prepare_worker_environment
-from motion_ray.cluster.serving import CLOSE_S, ServingSettings, log_to_stderr
+from motion_ray.cluster.serving import CLOSE_S, ServingSettings
 from motion_ray.cluster.serving_metrics import ReplicaMetrics
 from motion_ray.cluster.serving_scaling import JOBS, WAITING
 from motion_ray.serving.line import Line
+from motion_ray.serving.logs import log_json
 from motion_ray.serving.orders import Orders, Report
 from motion_ray.serving.studio import Studio
 
@@ -33,7 +34,7 @@ class Generator:
     """
 
     async def __init__(self, settings: ServingSettings, router: str) -> None:
-        log_to_stderr()
+        log_json("motion_ray", "deployments")  # Ray sets up its own loggers only
         prepare_worker_environment(settings.studio.device, os.environ)
         context = serve.get_replica_context()
         self._name, self._application = context.replica_id.unique_id, context.app_name

@@ -10,13 +10,14 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.request_id import OneRequestId
 from motion_ray.backbones.sketch import sketch_backbone
-from motion_ray.cluster.serving import ServingSettings, bound_host, log_to_stderr
+from motion_ray.cluster.serving import ServingSettings, bound_host
 from motion_ray.cluster.serving_metrics import RouterMetrics
 from motion_ray.serving.dispatcher import Dispatcher, Pace
 from motion_ray.serving.http.app import create_app
 from motion_ray.serving.http.config import check_exposure
 from motion_ray.serving.http.ports import Services
 from motion_ray.serving.keys import ApiKeys
+from motion_ray.serving.logs import log_json
 from motion_ray.serving.orders import Orders, Report
 from motion_ray.serving.pins import PinFile
 from motion_ray.serving.registration import AllowedSources
@@ -40,7 +41,7 @@ class Router:
     """
 
     def __init__(self, settings: ServingSettings, generators: DeploymentHandle) -> None:
-        log_to_stderr()
+        log_json("motion_ray", "deployments")  # Ray sets up its own loggers only
         host = bound_host()
         check_exposure(host, settings.server.keys)
         self._config = settings.server.model_copy(update={"host": host})

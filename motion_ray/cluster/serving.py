@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import ray
 import torch
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ray.serve.context import _get_global_client
 
@@ -18,8 +15,8 @@ from motion_ray.backbones.unet3d import EMBEDDED
 from motion_ray.cluster.paths import lasting_path
 from motion_ray.cluster.resources import CPU_THREADS, Nodes, choose_resources
 from motion_ray.config_errors import setting_error
-from motion_ray.errors import ConfigError
 from motion_ray.serving.http.config import ServerConfig
+from motion_ray.serving.settings_file import read_settings, set_setting
 from motion_ray.serving.site import SiteConfig
 from motion_ray.serving.studio import StudioConfig
 
@@ -92,7 +89,7 @@ def settings_from(arguments: ServeArguments, nodes: Nodes, here: Path) -> Servin
         ConfigError: a setting is wrong, or the cluster cannot run a generator.
     """
     root = here if arguments.root is None else here / arguments.root.expanduser()
-    values = _file(None if arguments.config is None else root / arguments.config)
+    values = read_settings(None if arguments.config is None else root / arguments.config)
     for path, value in (
         ("site.base", arguments.base),
         ("site.store", arguments.store),
@@ -104,7 +101,7 @@ def settings_from(arguments: ServeArguments, nodes: Nodes, here: Path) -> Servin
         ("studio.pool.host_bytes", _bytes(arguments.host_gib)),
     ):
         if value is not None:
-            _set(values, path, value)
+            set_setting(values, path, value)
     try:
         settings = ServingSettings.model_validate(values)
     except ValidationError as fault:
@@ -160,45 +157,6 @@ def known_nodes() -> Nodes:
         HEAD: 1.0,
     }
     return [{"Alive": True, "Resources": resources}]
-
-
-def log_to_stderr() -> None:
-    """Have what the library logs in a worker's log: Ray sets up its own loggers only."""
-    for name, form in (
-        ("motion_ray", "%(asctime)s %(levelname)s %(name)s %(message)s"),
-        ("motion_ray.access", "%(message)s"),  # is JSON
-    ):
-        logger = logging.getLogger(name)
-        if not logger.handlers:
-            handler = logging.StreamHandler(sys.stderr)
-            handler.setFormatter(logging.Formatter(form))
-            logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-    logging.getLogger("motion_ray.access").propagate = False
-
-
-def _file(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as fault:
-        rule = f"cannot be read: {(fault.strerror or str(fault)).lower()}"
-        raise ConfigError(path, rule, "for example config=serving.yaml") from fault
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
-        rule = f"is not valid YAML ({str(fault).splitlines()[0]})"
-        raise ConfigError(path, rule, "docs/serving.md has an example") from fault
-    if not isinstance(values, dict):
-        raise ConfigError(path, "is no mapping of settings", "docs/serving.md has an example")
-    return values
-
-
-def _set(values: dict[str, Any], path: str, value: object) -> None:
-    *parents, last = path.split(".")
-    for parent in parents:
-        inner = values.get(parent)
-        values[parent] = values = inner if isinstance(inner, dict) else {}
-    values[last] = value
 
 
 def _bytes(gib: float | None) -> int | None:

@@ -21,6 +21,7 @@ from motion_ray.serving.fleet import Fleet, Member
 from motion_ray.serving.http.ports import ReplicaState
 from motion_ray.serving.job_store import JobStore
 from motion_ray.serving.jobs import Job
+from motion_ray.serving.logs import about
 from motion_ray.serving.orders import Hold, Order, Orders, Outcome, Report, Unload, Unpin
 from motion_ray.serving.pins import Pin, PinFile
 from motion_ray.serving.pool import Level
@@ -118,7 +119,8 @@ class Dispatcher:
             log.warning("replica %s is lost", name)
             self._forget(name)
         for job in await asyncio.to_thread(tidy, self._jobs, self._results):
-            log.info("%s is %s again", job.id, job.state)
+            with about(job=job.id):
+                log.info("%s is %s again", job.id, job.state)
         mark = self._fleet.mark()
         queued = await asyncio.to_thread(self._jobs.queued, 1_000_000)
         self._fleet.match(queued, mark)

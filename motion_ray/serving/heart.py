@@ -9,6 +9,7 @@ import time
 from motion_ray.errors import JobStoreError
 from motion_ray.serving.job_store import JobStore
 from motion_ray.serving.jobs import Claim
+from motion_ray.serving.logs import about
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,10 @@ class Heart:
         self._wake.set()
 
     def _beat(self) -> None:
+        with about(job=self._claim.job):
+            self._renew()
+
+    def _renew(self) -> None:
         renewed = time.monotonic()
         while not self._stop.is_set():
             self._wake.clear()

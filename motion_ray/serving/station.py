@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from motion_ray.errors import MotionRayError
+from motion_ray.serving.logs import about
 from motion_ray.serving.orders import (
     Hold,
     LetGo,
@@ -104,13 +105,14 @@ class Station:
             self._motions.submit(self._about_motion, self._epoch, number, order)
 
     def _run(self, order: Run) -> None:
-        try:
-            self._replica.submit(order.job)
-        except MotionRayError as fault:
-            # The job has failed, or is queued still and will be handed out again.
-            log.info("%s was not taken on: %s", order.job.id, fault)
-        except (ValueError, RuntimeError) as fault:  # here already; or the replica is closing
-            log.info("%s was not taken on: %s", order.job.id, fault)
+        with about(job=order.job.id):
+            try:
+                self._replica.submit(order.job)
+            except MotionRayError as fault:
+                # The job has failed, or is queued still and will be handed out again.
+                log.info("%s was not taken on: %s", order.job.id, fault)
+            except (ValueError, RuntimeError) as fault:  # here already; or the replica is closing
+                log.info("%s was not taken on: %s", order.job.id, fault)
 
     def _about_motion(self, epoch: str, number: int, order: Hold | Unpin | Unload) -> None:
         done, fault = False, None

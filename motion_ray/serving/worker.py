@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from motion_ray.serving.logs import about
 from motion_ray.serving.scheduler import Cancelling, Scheduler, Stop, Ticket
 
 log = logging.getLogger(__name__)
@@ -150,7 +151,8 @@ class Worker:
             self._ended()
 
     def _guarded(self, what: str, ticket: Ticket, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except Exception:  # the next job must not suffer from it
-            log.exception("could not %s job %s", what, ticket.id)
+        with about(job=ticket.id):
+            try:
+                act()
+            except Exception:  # the next job must not suffer from it
+                log.exception("could not %s job %s", what, ticket.id)

@@ -21,6 +21,7 @@ from motion_ray.cluster.serving import (
 )
 from motion_ray.cluster.serving_scaling import JOBS, WAITING, ByJobs
 from motion_ray.errors import ConfigError
+from motion_ray.serving.http.standalone import StandaloneConfig
 
 HERE = Path("/srv")
 
@@ -86,6 +87,11 @@ def test_a_file_of_settings_that_is_none_is_one_line(tmp_path: Path, content: by
     with pytest.raises(ConfigError, match=r"serving\.yaml: .*; .*serving") as caught:
         settings_from(ServeArguments(config=file), [node(8)], HERE)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_for_a_server_in_one_process_is_one_for_a_deployment() -> None:
+    alone = StandaloneConfig().model_dump(mode="json")
+    assert ServingSettings.model_validate(alone).server == StandaloneConfig().server
 
 
 def test_generators_share_the_cores_of_the_machine_with_the_files() -> None:

@@ -1,9 +1,16 @@
-"""A job store in a new file, and the clock it reads."""
+"""A job store in a new file and the clock it reads; what is logged."""
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 
+from motion_ray.serving.logs import JsonLines
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from tests.serving.job_samples import Clock
 
@@ -16,3 +23,17 @@ def clock() -> Clock:
 @pytest.fixture
 def store(tmp_path, clock) -> SqliteJobStore:
     return SqliteJobStore(tmp_path / "jobs.sqlite", clock=clock, retention_s=100, memory_s=1000)
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What the library logs meanwhile, as a server writes it."""
+    stream = io.StringIO()
+    handler, logger = logging.StreamHandler(stream), logging.getLogger("motion_ray")
+    handler.setFormatter(JsonLines())
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logger.removeHandler(handler)
+    logger.setLevel(level)

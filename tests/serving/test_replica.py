@@ -94,6 +94,18 @@ def test_a_failure_is_told_without_our_secrets(replica, store, seed, code, messa
     assert ended(store, good).state is JobState.SUCCEEDED
 
 
+def test_what_is_logged_while_a_job_runs_names_it(replica, store, logged):
+    good, bad = accept(store), accept(store, seed=FakeEngine.CRASHES)
+    replica.submit(good)
+    replica.submit(bad)
+    ended(store, bad)
+    lines = [line for line in logged() if line.get("job") == bad.id]
+    assert {"motion_ray.serving.replica", "motion_ray.serving.api_errors"} == {
+        line["logger"] for line in lines
+    }
+    assert any("/srv/secret: out of memory" in line.get("error", "") for line in lines)
+
+
 def test_a_job_whose_motion_is_gone_fails_at_once(replica, store):
     job = accept(store, prompt="gone")
     with pytest.raises(DeltaError):

@@ -5,6 +5,7 @@ For example::
     python -m motion_ray.serving.http
     python -m motion_ray.serving.http --motions demo/run/store --port 8080
     python -m motion_ray.serving.http --host 0.0.0.0 --keys keys.json
+    python -m motion_ray.serving.http --config serving.yaml
 """
 
 from __future__ import annotations
@@ -12,76 +13,96 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import uvicorn
 from pydantic import ValidationError
 
 from motion_ray.config_errors import setting_error
-from motion_ray.errors import MotionRayError
+from motion_ray.errors import ConfigError, MotionRayError
 from motion_ray.serving.http.app import create_app
-from motion_ray.serving.http.config import ServerConfig, check_exposure
+from motion_ray.serving.http.config import check_exposure
 from motion_ray.serving.http.standalone import StandaloneConfig, open_services
+from motion_ray.serving.logs import log_json
+from motion_ray.serving.settings_file import read_settings, set_setting
 
 KEEP_ALIVE_S = 20
 CONNECTIONS = 1024  # at once; more are answered with 503
 LARGEST_HEAD = 2**14  # bytes of request line and headers
 CLOSING_S = 10  # for open requests, when the server is told to stop
 
+#: Options that are settings; one that is given takes the place of the file's.
+OPTIONS: Mapping[str, str] = {
+    "host": "server.host",
+    "port": "server.port",
+    "keys": "server.keys",
+    "allow_host": "server.allowed_hosts",
+    "allow_source": "server.sources",
+    "base": "site.base",
+    "motions": "site.store",
+    "state": "site.state",
+}
+
 
 def arguments() -> argparse.ArgumentParser:
-    """The command line; what it leaves out are the defaults of the two configs."""
+    """The command line; what it leaves out, the file or the defaults say."""
     parser = argparse.ArgumentParser(
         prog="python -m motion_ray.serving.http",
         description="Serve a base model and its motions over HTTP, on this machine, without Ray.",
     )
-    server, alone = ServerConfig(), StandaloneConfig()
-    parser.add_argument("--host", default=server.host, help="default: %(default)s")
-    parser.add_argument("--port", type=int, default=server.port, help="default: %(default)s")
+    usual = StandaloneConfig()
+    site, server = usual.site, usual.server
+    parser.add_argument("--host", help=f"default: {server.host}")
+    parser.add_argument("--port", type=int, help=f"default: {server.port}")
     parser.add_argument("--keys", type=Path, help="file of API keys; needed for other hosts")
     parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="a name it is called by"
+        "--allow-host", action="append", metavar="NAME", help="a name it is called by"
     )
-    parser.add_argument(
-        "--allow-source", action="append", default=[], metavar="PLACE", help="to register from"
-    )
-    parser.add_argument("--base", default=alone.base, help="base model; default: %(default)s")
-    parser.add_argument("--motions", default=alone.motions, help="store; default: %(default)s")
-    parser.add_argument(
-        "--state", type=Path, default=alone.state, help="jobs and videos; default: %(default)s"
-    )
+    parser.add_argument("--allow-source", action="append", metavar="PLACE", help="to register from")
+    parser.add_argument("--base", help=f"base model; default: {site.base}")
+    parser.add_argument("--motions", help=f"store; default: {site.store}")
+    parser.add_argument("--state", type=Path, help=f"jobs and videos; default: {site.state}")
     parser.add_argument("--device", help="e.g. cpu or cuda; default: a GPU if there is one")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML with these and more (docs/api.md)"
+    )
     return parser
+
+
+def settings_from(args: argparse.Namespace) -> StandaloneConfig:
+    """What the file says, and what the command line says instead.
+
+    Raises:
+        ConfigError: the file cannot be read, or a setting is wrong.
+    """
+    values = read_settings(args.config)
+    given = {path: name for name, path in OPTIONS.items() if vars(args)[name] is not None}
+    for path, name in given.items():
+        set_setting(values, path, vars(args)[name])
+    try:
+        return StandaloneConfig.model_validate(values)
+    except ValidationError as fault:
+        good = StandaloneConfig().model_dump(mode="json")
+        wrong = setting_error(fault, StandaloneConfig, values, good)
+        option = given.get(wrong.where)
+        where = wrong.where if option is None else f"--{option}".replace("_", "-")
+        raise ConfigError(where, wrong.rule, wrong.fix) from fault
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; returns the exit code: 0, or 2 if it cannot be done."""
     args = arguments().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_json("")
     # It tells every odd byte of a form, which is for whoever sends it to decide.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     try:
-        config = ServerConfig(
-            host=args.host,
-            port=args.port,
-            keys=args.keys,
-            allowed_hosts=tuple(args.allow_host),
-            sources=tuple(args.allow_source),
-        )
+        settings = settings_from(args)
+        config = settings.server
         check_exposure(config.host, config.keys)
-        alone = StandaloneConfig(
-            base=args.base, motions=args.motions, state=args.state, device=args.device
-        )
-        app = create_app(config, open_services(config, alone))
+        app = create_app(config, open_services(settings, args.device))
     except MotionRayError as fault:
         print(f"error: {fault}", file=sys.stderr)
-        return 2
-    except ValidationError as fault:  # a port that is none
-        wrong = setting_error(
-            fault, ServerConfig, vars(args), ServerConfig().model_dump(mode="json")
-        )
-        print(f"error: --{wrong}", file=sys.stderr)
         return 2
     uvicorn.run(
         app,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import secrets
@@ -12,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from motion_ray.serving.http.access import Caller
+from motion_ray.serving.logs import FIELDS, about
 
 log = logging.getLogger("motion_ray.access")
 
@@ -66,9 +66,10 @@ class AccessLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            with about(request_id=request_id):
+                await self._app(scope, receive, noted)
         finally:
-            log.info(line.text(scope))
+            log.info("request", extra={FIELDS: line.fields(scope)})
 
 
 class _Line:
@@ -81,23 +82,20 @@ class _Line:
         self.nbytes = 0
         self._started = time.perf_counter()
 
-    def text(self, scope: Scope) -> str:
-        """The line. JSON escapes whatever could end it or steer a terminal."""
+    def fields(self, scope: Scope) -> dict[str, object]:
+        """What the line says."""
         caller: Caller | None = scope["state"].get("caller")
-        return json.dumps(
-            {
-                "time": round(time.time(), 3),
-                "request_id": self.request_id,
-                "remote": (scope.get("client") or ("",))[0],
-                "client": caller.client if caller else "",
-                "method": scope["method"],
-                "path": scope["path"][:LONGEST_PATH],
-                "status": self.status,
-                "job": self.job,
-                "bytes": self.nbytes,
-                "ms": round((time.perf_counter() - self._started) * 1000, 1),
-            }
-        )
+        return {
+            "request_id": self.request_id,
+            "remote": (scope.get("client") or ("",))[0],
+            "client": caller.client if caller else "",
+            "method": scope["method"],
+            "path": scope["path"][:LONGEST_PATH],
+            "status": self.status,
+            "job": self.job,
+            "bytes": self.nbytes,
+            "ms": round((time.perf_counter() - self._started) * 1000, 1),
+        }
 
 
 def _job_of(headers: Headers) -> str | None:

@@ -14,6 +14,7 @@ from motion_ray.errors import JobStoreError, MotionRayError, OverloadedError
 from motion_ray.serving.http.ports import ReplicaState
 from motion_ray.serving.job_store import JobStore
 from motion_ray.serving.jobs import Job
+from motion_ray.serving.logs import about
 from motion_ray.serving.pool import Level, MotionPool
 from motion_ray.serving.replica import Replica
 from motion_ray.serving.results import ResultFolder, tidy
@@ -145,14 +146,16 @@ class LocalBackend:
     def _round(self) -> None:
         """See to what went wrong, and give what is queued in the store to the replica."""
         for job in tidy(self._jobs, self._results):
-            log.info("%s is %s again", job.id, job.state)
+            with about(job=job.id):
+                log.info("%s is %s again", job.id, job.state)
         here = self._replica.jobs()
         for job in self._jobs.queued():
             if job.id in here:
                 continue
-            try:
-                self._replica.submit(job)
-            except OverloadedError:
-                return  # the next round finds it in the store
-            except MotionRayError as fault:
-                log.info("%s is refused: %s", job.id, fault)
+            with about(job=job.id):
+                try:
+                    self._replica.submit(job)
+                except OverloadedError:
+                    return  # the next round finds it in the store
+                except MotionRayError as fault:
+                    log.info("%s is refused: %s", job.id, fault)

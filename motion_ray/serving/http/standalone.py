@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from motion_ray.backbones.unet3d import EMBEDDED, load_backbone
+from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.serving.engine import MotionEngine
 from motion_ray.serving.http.config import ServerConfig
 from motion_ray.serving.http.local import LocalBackend, fresh_name
@@ -17,7 +17,6 @@ from motion_ray.serving.pool import MotionPool, PoolConfig
 from motion_ray.serving.profiles import first_spec
 from motion_ray.serving.registration import AllowedSources
 from motion_ray.serving.replica import Replica, ReplicaConfig
-from motion_ray.serving.requests import ServingLimits
 from motion_ray.serving.site import SiteConfig, open_site
 from motion_ray.serving.sources import StoreSource
 from motion_ray.serving.studio import write_file
@@ -26,26 +25,40 @@ from motion_ray.serving.uploads import BaseLayout
 MOST_QUEUED = 100_000  # in the replica, if the store has no limit
 
 
-class StandaloneConfig(BaseModel):
-    """What is served, and where it is kept."""
+class LocalSite(SiteConfig):
+    """As of a deployment; jobs and videos lie in a folder of their own."""
+
+    state: Path = Field(default=Path("serving"), description="folder for jobs and videos")
+
+
+class LocalStudio(BaseModel):
+    """How the one replica is equipped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base: str = Field(default=EMBEDDED, description="the embedded model, or a folder")
-    name: str | None = Field(default=None, description="of the base, as clients write it")
-    motions: str = Field(default="demo/run/store", description="store of motions, folder or URI")
-    state: Path = Field(default=Path("serving"), description="folder for jobs and videos")
-    device: str | None = Field(default=None, description="null: a GPU if there is one")
-    limits: ServingLimits = Field(default=ServingLimits(), description="of requests")
     pool: PoolConfig = Field(default=PoolConfig(), description="memory for motions")
 
 
-def open_services(config: ServerConfig, alone: StandaloneConfig) -> Services:
+class StandaloneConfig(BaseModel):
+    """Everything about a server in one process.
+
+    A YAML file holds the same. A deployment on Ray Serve takes that file too; what else a
+    deployment's file may hold has no use here, and is refused.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    site: LocalSite = LocalSite()
+    studio: LocalStudio = LocalStudio()
+    server: ServerConfig = ServerConfig()
+
+
+def open_services(settings: StandaloneConfig, device: str | None = None) -> Services:
     """Load the model and open what a server stands on.
 
     Args:
-        config: of the API.
-        alone: what to serve.
+        settings: what to serve, and how.
+        device: of the model; null: a GPU if there is one.
 
     Raises:
         BaseModelError: the base model cannot be loaded.
@@ -54,18 +67,12 @@ def open_services(config: ServerConfig, alone: StandaloneConfig) -> Services:
         KeysError: the keys cannot be read.
         ConfigError: a source that cannot be one.
     """
+    config = settings.server
     keys = None if config.keys is None else ApiKeys.load(config.keys)
     sources = AllowedSources.of(config.sources)
-    backbone = load_backbone(alone.base, alone.device)
-    where = SiteConfig(
-        base=alone.base,
-        base_name=alone.name,
-        store=alone.motions,
-        state=alone.state,
-        limits=alone.limits,
-    )
-    site = open_site(where, config.retention_s, backbone)
-    pool = MotionPool(StoreSource(site.deltas), backbone, alone.pool)
+    backbone = load_backbone(settings.site.base, device)
+    site = open_site(settings.site, config.retention_s, backbone)
+    pool = MotionPool(StoreSource(site.deltas), backbone, settings.studio.pool)
     engine = MotionEngine(backbone, pool, site.catalog)
     name = fresh_name()
     queue = MOST_QUEUED if config.queued is None else config.queued

@@ -14,7 +14,7 @@ from tests.serving.http.calls import UNKNOWN, error, post
 
 
 def test_what_nobody_foresaw_is_logged_and_answered_in_general_terms(
-    client, server, monkeypatch, caplog
+    client, server, monkeypatch, logged
 ):
     def broken(*args: object) -> None:
         raise RuntimeError("/srv/secret: out of memory")
@@ -23,7 +23,9 @@ def test_what_nobody_foresaw_is_logged_and_answered_in_general_terms(
     found = client.get(f"/v1/videos/{UNKNOWN}")
     assert error(found) == (500, "internal_error", None)
     assert "secret" not in found.text and "X-Request-Id" in found.headers
-    assert "/srv/secret: out of memory" in caplog.text
+    [line] = [each for each in logged() if "error" in each]
+    assert "/srv/secret: out of memory" in line["error"]
+    assert line["request_id"] == found.headers["X-Request-Id"]
 
 
 def test_a_damaged_row_of_ours_is_no_mistake_of_the_clients(client, server):

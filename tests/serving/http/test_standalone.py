@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from starlette.testclient import TestClient
 
 from motion_ray.config import ClipConfig
 from motion_ray.data.video import probe, read_clip
-from motion_ray.serving.http.__main__ import main
+from motion_ray.serving.http.__main__ import arguments, main, settings_from
 from motion_ray.serving.http.app import create_app
-from motion_ray.serving.http.config import ServerConfig
-from motion_ray.serving.http.standalone import StandaloneConfig, open_services
+from motion_ray.serving.http.standalone import LocalSite, StandaloneConfig, open_services
 from tests.serving.http.calls import URL, error
 
 
@@ -26,21 +27,44 @@ from tests.serving.http.calls import URL, error
             ["--port", "99999"],
             "--port: Input should be less than or equal to 65535; got 99999, for",
         ),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read: no such file"),
+        (["--config", "queue.yaml"], "server.queue: there is no such setting; known here: active"),
+        (["--config", "ray.yaml"], "replicas: there is no such setting; known here: server, site"),
+        (["--config", "open.yaml"], "there are no API keys"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "queue.yaml").write_text("server: {queue: 1}")
+    (tmp_path / "ray.yaml").write_text("replicas: 2")
+    (tmp_path / "open.yaml").write_text("server: {host: 0.0.0.0}")
     assert main(["--port", "0", *arguments]) == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert told.startswith("error: ") and message in told
 
 
+def test_the_file_says_what_the_command_line_does_not(tmp_path):
+    file = tmp_path / "serving.yaml"
+    file.write_text("""
+site: {base: a, store: b, limits: {steps: 50}}
+studio: {pool: {device_bytes: 1000}}
+server: {port: 1, queued: 7, retention_s: 60, allowed_origins: [https://studio.example]}
+""")
+    words = ["--config", str(file), "--motions", "c", "--port", "2"]
+    found = settings_from(arguments().parse_args(words))
+    assert (found.site.base, found.site.store, found.site.limits.steps) == ("a", "c", 50)
+    assert (found.server.port, found.server.queued, found.server.retention_s) == (2, 7, 60)
+    assert found.server.allowed_origins == ("https://studio.example",)
+    assert found.studio.pool.device_bytes == 1000 and found.site.state == Path("serving")
+    assert settings_from(arguments().parse_args([])) == StandaloneConfig()
+
+
 @pytest.mark.slow
 def test_a_video_of_the_embedded_model(tmp_path):
-    config = ServerConfig()
-    alone = StandaloneConfig(motions=f"{tmp_path}/store", state=tmp_path / "state", device="cpu")
+    settings = StandaloneConfig(site=LocalSite(store=f"{tmp_path}/store", state=tmp_path / "state"))
     body = {"prompt": "a red robot waving", "size": "32x32", "num_inference_steps": 2, "seed": 1}
-    with TestClient(create_app(config, open_services(config, alone)), base_url=URL) as client:
+    app = create_app(settings.server, open_services(settings, "cpu"))
+    with TestClient(app, base_url=URL) as client:
         first, second = (client.post("/v1/videos/sync", json=body) for _ in range(2))
         assert client.get("/health/ready").status_code == 200
         unknown = client.post("/v1/videos", json=body | {"prompt": "a robot doing the pll"})
