@@ -134,11 +134,11 @@ def test_ctrl_c_cancels_the_job(here: Live):
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     )
-    assert here.toy.engine.entered.wait(20) and process.stderr is not None
+    assert here.toy.engine.entered.wait(60) and process.stderr is not None
     while "loading" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == "" and "Traceback" not in err
     (job,) = here.toy.jobs.page().jobs
     assert f"cancelling {job.id}" in err

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from motion_ray.config import CustomizationConfig
 from motion_ray.errors import ConfigError
@@ -82,12 +83,22 @@ def test_the_same_sweep_elsewhere_has_the_same_trials(folder: Path, tmp_path: Pa
 )
 def test_changed_content_is_another_trial(folder: Path, file: str, changed: set[str]) -> None:
     before = {trial.motion: trial.identity for trial in list_trials(sweep(folder))}
-    with (folder / file).open("ab") as stream:
-        stream.write(b" # more\n" if file.endswith("yaml") else b" pll")
-    if file.endswith("yaml"):
-        (folder / file).write_text("template: a woman doing the <token>\n")
+    _change(folder / file)
     after = {trial.motion: trial.identity for trial in list_trials(sweep(folder))}
     assert {motion for motion in before if before[motion] != after[motion]} == changed
+
+
+def _change(file: Path) -> None:
+    """Into something else that is as good."""
+    if file.suffix == ".yaml":
+        file.write_text("template: a woman doing the <token>\n")
+    elif file.suffix == ".safetensors":
+        tensors = load_file(file)
+        next(iter(tensors.values())).add_(1)
+        save_file(tensors, file, {"format": "pt"})
+    else:
+        with file.open("ab") as stream:
+            stream.write(b" pll")
 
 
 def test_more_samples_come_behind_those_that_are_there(folder: Path) -> None:
