@@ -131,14 +131,23 @@ def test_the_key_comes_from_its_variable(serve: Serve, monkeypatch, capsys, tmp_
 def test_ctrl_c_cancels_the_job(here: Live):
     here.toy.engine.go_on.clear()
     command = [sys.executable, "-m", "motion_ray.client", PROMPT]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
-    )
-    assert here.toy.engine.entered.wait(60) and process.stderr is not None
-    while "loading" not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    # What a shell starts in the background ignores Ctrl-C, and so do children of it: not this one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        try:
+            assert here.toy.engine.entered.wait(60) and process.stderr is not None
+            while "loading" not in process.stderr.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130 and out == "" and "Traceback" not in err
     (job,) = here.toy.jobs.page().jobs
     assert f"cancelling {job.id}" in err
