@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -42,7 +43,11 @@ class Generator:
         self._metrics = ReplicaMetrics(self._name)
         self._line: Line | None = None
         self._running: asyncio.Task[None] | None = None
-        self._studio = await asyncio.to_thread(self._open, settings)
+        # In a thread that ends: OpenMP keeps a pool of threads for each that has computed, and lets
+        # none of them wait actively once all pools together are more threads than there are cores.
+        with ThreadPoolExecutor(1, thread_name_prefix="opening") as opening:
+            loop = asyncio.get_running_loop()
+            self._studio = await loop.run_in_executor(opening, self._open, settings)
         self._line = Line(self._studio.station, self._exchange)
         self._running = asyncio.create_task(self._line.run())
 
