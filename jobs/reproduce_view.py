@@ -22,7 +22,7 @@ from motion_ray.cluster.relay import Attempt, Notice
 from motion_ray.reproduction.outlook import Outlook
 from motion_ray.reproduction.record import Record
 from motion_ray.sweeps.status import TrialState, TrialStatus
-from motion_ray.sweeps.table import Pulse, Row, Totals, make_table
+from motion_ray.sweeps.table import Row, Totals, make_table
 from motion_ray.sweeps.trial import Trial
 from motion_ray.types import RunStarted, TrainEvent
 
@@ -128,7 +128,7 @@ class View:
 
     def _whole(self) -> tuple[str, list[Row]]:
         """Everything in a line, and the cells that are being trained."""
-        pulses = {key: _pulse(progress) for key, progress in self._progress.items()}
+        pulses = {key: progress.pulse() for key, progress in self._progress.items()}
         table = make_table(self._trials, self._statuses, pulses, self._slots)
         running = [row for row in table.rows if row.state is TrialState.RUNNING]
         return whole_line(table.totals, len(self._trials), self._outlook), running
@@ -218,13 +218,3 @@ def _appearance(row: Row) -> str:
     if row.appearance is None:
         return ""
     return f"{row.appearance:.4f}" + ("" if row.floor is None else f" / {row.floor:.3f}")
-
-
-def _pulse(progress: Progress) -> Pulse:
-    return Pulse(
-        progress.step,
-        progress.losses.get("motion"),
-        progress.appearance,
-        progress.floor,
-        progress.seconds_per_step,
-    )

@@ -18,7 +18,7 @@ from motion_ray.cluster.relay import Attempt, Notice
 from motion_ray.cluster.slot_times import Start
 from motion_ray.sweeps.metrics import write_metrics
 from motion_ray.sweeps.status import TrialState, TrialStatus
-from motion_ray.sweeps.table import Pulse, SweepTable, json_lines, make_table
+from motion_ray.sweeps.table import SweepTable, json_lines, make_table
 from motion_ray.sweeps.trial import Trial
 
 TABLE_SECONDS = 1.0  # between two tables, on the screen and in the file
@@ -120,7 +120,7 @@ class SweepView:
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
-        pulses = {key: _pulse(progress) for key, progress in self._progress.items()}
+        pulses = {key: progress.pulse() for key, progress in self._progress.items()}
         table = make_table(self._trials, self._statuses, pulses, self._slots, self._unasked)
         with self._log.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in json_lines(table, self._table))
@@ -149,13 +149,3 @@ class SweepView:
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, soft_wrap=True)
-
-
-def _pulse(progress: Progress) -> Pulse:
-    return Pulse(
-        progress.step,
-        progress.losses.get("motion"),
-        progress.appearance,
-        progress.floor,
-        progress.seconds_per_step,
-    )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from motion_ray.cluster.relay import Attempt, Item, Notice
+from motion_ray.sweeps.table import Pulse
 from motion_ray.types import (
     Checkpointed,
     Preparing,
@@ -59,6 +60,11 @@ class Progress:
     finished: RunFinished | None = None
     _pace_since: tuple[float, int] | None = None  # time and step this attempt's pace is taken from
     _weights: dict[str, float] = field(default_factory=dict)
+
+    def pulse(self) -> Pulse:
+        """The same as a row of a table of trials shows it."""
+        loss = self.losses.get("motion")
+        return Pulse(self.step, loss, self.appearance, self.floor, self.seconds_per_step)
 
     def update(self, item: Item) -> None:
         """Take one item in."""

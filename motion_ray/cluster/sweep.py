@@ -57,6 +57,10 @@ class SweepPlan:
         scratch: path or URI for what Ray insists on writing; every node sees it.
         slots: trials at once.
         scorers: actors that score validations beside the training; 0: trials do it themselves.
+        search: where settings come from that are picked as results come in; null: all are known.
+        unasked: trials that the search has still to ask for.
+        stall_seconds: without a sign of progress after which a trial's process is killed.
+        mirror: URI that the run folders are copied to; null: every node sees ``runs``.
         retries: new attempts of a trial after losses.
         resources: of one trial.
         policy: when trials are ended early; null: never.
