@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -18,6 +17,7 @@ from motion_ray.serving.line import Line
 from motion_ray.serving.logs import log_json
 from motion_ray.serving.orders import Orders, Report
 from motion_ray.serving.studio import Studio
+from motion_ray.threads import apart_from_loop
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +43,7 @@ class Generator:
         self._metrics = ReplicaMetrics(self._name)
         self._line: Line | None = None
         self._running: asyncio.Task[None] | None = None
-        # In a thread that ends: OpenMP keeps a pool of threads for each that has computed, and lets
-        # none of them wait actively once all pools together are more threads than there are cores.
-        with ThreadPoolExecutor(1, thread_name_prefix="opening") as opening:
-            loop = asyncio.get_running_loop()
-            self._studio = await loop.run_in_executor(opening, self._open, settings)
+        self._studio = await apart_from_loop(lambda: self._open(settings))
         self._line = Line(self._studio.station, self._exchange)
         self._running = asyncio.create_task(self._line.run())
 

@@ -29,8 +29,10 @@ from motion_ray.errors import ConfigError, MotionRayError
 from motion_ray.evaluation.copying_network import EMBEDDED as EMBEDDED_DETECTOR
 from motion_ray.reproduction.calls import Call, facts_of, recall, remember
 from motion_ray.reproduction.experiments import EXPERIMENTS, PAPERS_OWN, Experiment
+from motion_ray.reproduction.kept import FOLDER as KEPT
+from motion_ray.reproduction.kept import Kept, keep, read_kept
 from motion_ray.reproduction.page import RESULTS, write_page
-from motion_ray.reproduction.publish import publish
+from motion_ray.reproduction.publish import publish, without_places
 from motion_ray.reproduction.record import Record
 from motion_ray.reproduction.reproduce import Reproduction, reproduce
 from motion_ray.reproduction.scale import Scale, jester_scale, puppet_scale
@@ -75,6 +77,12 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--publish", type=Path, metavar="FOLDER", help="also write a small form into FOLDER/SCALE"
     )
+    parser.add_argument(
+        "--known",
+        type=Path,
+        metavar="FOLDER",
+        help="what was published into FOLDER/SCALE is not done again",
+    )
     return parser
 
 
@@ -99,18 +107,30 @@ def _reproduce(options: argparse.Namespace, command: str) -> None:
     named = options.out or f"reproduction-{scale.name}{quick}"
     out = lasting_path(str(named), "--out", Path.cwd())
     out.mkdir(parents=True, exist_ok=True)
-    console = Console()
-    found, calls = _work(options, command, scale, experiments, out, console)
+    console, kept = Console(), _known(options, scale)
+    found, calls = _work(options, command, scale, experiments, out, console, kept)
     sections = sections_of(found)
-    facts = {
-        **facts_of(calls),
-        "training": f"{found.cells} cells, {found.seconds / 60:.0f} minutes of training in all",
-    }
+    spent = f"{len(found.trained)} cells, {found.seconds / 60:.0f} minutes of training in all"
+    facts = {**facts_of(calls), "training": spent}
     written = [write_page(out, found, sections, facts)]
     if options.publish is not None:
         shelf = lasting_path(str(options.publish), "--publish", Path.cwd())
         written.append(publish(shelf / scale.name, found, sections, facts))
+        _keep(shelf / scale.name, out, found, calls)
     show(console, found, sections, written)
+
+
+def _known(options: argparse.Namespace, scale: Scale) -> Kept:
+    if options.known is None:
+        return Kept()
+    return read_kept(lasting_path(str(options.known), "--known", Path.cwd()) / scale.name / KEPT)
+
+
+def _keep(shelf: Path, out: Path, found: Reproduction, calls: Sequence[Call]) -> None:
+    ends = [*found.trained, *found.findings.failed]
+    videos = [file for made in found.videos.values() for _, file in made]
+    placeless = [replace(call, command=without_places(call.command)) for call in calls]
+    keep(shelf / KEPT, out, ends, videos, placeless)
 
 
 def _work(
@@ -120,6 +140,7 @@ def _work(
     experiments: Sequence[Experiment],
     out: Path,
     console: Console,
+    kept: Kept,
 ) -> tuple[Reproduction, list[Call]]:
     """Do what is missing, and keep in mind who did it."""
     here, view, started = Path.cwd(), View(console, options.plain), time.monotonic()
@@ -143,12 +164,14 @@ def _work(
                 on_record=begin,
                 on_progress=view.looked,
                 retry_failed=options.retry_failed,
+                kept=kept,
             )
     finally:
         call = replace(call, minutes=round((time.monotonic() - started) / 60, 1))
         if view.worked:
             remember(out, call, RESULTS)
-    return found, recall(out, RESULTS) or [call]
+    known = {each.began: each for each in (*kept.calls, *recall(out, RESULTS))}
+    return found, list(known.values()) or [call]
 
 
 def chosen(what: Iterable[str]) -> list[Experiment]:

@@ -70,6 +70,8 @@ class View:
         self._trials = {trial.identity: trial for trial in record.trials.values()}
         self._statuses = record.statuses()
         self._outlook.expect(videos)
+        if record.ended:
+            self._print(f"{len(record.ended)} more cells were trained elsewhere")
         self._print(self._whole()[0])
 
     def expect(self, slots: int) -> None:

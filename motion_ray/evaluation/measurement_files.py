@@ -38,8 +38,8 @@ SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in _TEXTS),
         *((name, pa.int64()) for name in _NUMBERS),
-        ("probabilities", pa.list_(pa.float64())),
-        ("embedding", pa.list_(pa.float64())),
+        ("probabilities", pa.list_(pa.float32())),  # as they are computed
+        ("embedding", pa.list_(pa.float32())),
         *((name, pa.float64()) for name in _SCORES),
         *((f"{which}_score", pa.float64()) for which in ("copy_any", "copy_first")),
         *(
@@ -95,6 +95,12 @@ def answered(root: Path) -> set[tuple[Any, ...]]:
     return {row.question.key for file in files for row in read_table(file)[0]}
 
 
+def differences(found: Mapping[str, Any], measured_with: Mapping[str, Any]) -> list[str]:
+    """Names of the models and settings in which rows differ from what measures now."""
+    now = json.loads(json.dumps(measured_with))  # as it would have been read
+    return [n for n in sorted(found.keys() | now.keys()) if found.get(n) != now.get(n)]
+
+
 class MeasurementFolder:
     """Rows of an evaluation that may be interrupted; one process at a time writes to it.
 
@@ -119,9 +125,8 @@ class MeasurementFolder:
             self._rows |= {row.question.key: row for row in rows}
 
     def _check(self, path: Path, found: dict[str, Any]) -> None:
-        if found != self.measured_with:
-            names = sorted(found.keys() | self.measured_with.keys())
-            differing = [n for n in names if found.get(n) != self.measured_with.get(n)]
+        differing = differences(found, self.measured_with)
+        if differing:
             raise RunFolderError(
                 str(path),
                 f"was measured with other models or settings ({', '.join(differing)})",

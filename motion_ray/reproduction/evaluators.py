@@ -1,26 +1,36 @@
 """Evaluators of a reproduction, opened only where something is left to measure.
 
 Loading models on many workers takes longer than reading rows, and a reproduction that is called
-again to go on training, or to write its report, has its rows already.
+again to go on training, or to write its report, has its rows already. Rows that the same evaluators
+measured elsewhere are taken over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from motion_ray.backbones.inflated import PREFIX
+from motion_ray.errors import RunFolderError
 from motion_ray.evaluation.evaluator import EvaluationSettings
 from motion_ray.evaluation.measurement import Measurement
-from motion_ray.evaluation.measurement_files import TABLE, answered, read_table
+from motion_ray.evaluation.measurement_files import (
+    TABLE,
+    MeasurementFolder,
+    answered,
+    differences,
+    read_table,
+)
 from motion_ray.evaluation.tasks import Asked, Task
 from motion_ray.evaluation.workforce import OpenWorkforce, Workforce
 from motion_ray.files import write_text_atomic
 
+BASE, INFLATED = "base", "inflated"
 SETTINGS = (
     "settings.txt"  # beside the rows: what the evaluators that measured them were opened with
 )
@@ -34,15 +44,21 @@ class Evaluators:
         folder: of the rows.
         settings: models to load.
         open_workforce: opens evaluators.
+        known: table of rows from elsewhere, or null.
     """
 
     folder: Path
     settings: EvaluationSettings
     open_workforce: OpenWorkforce
+    known: Path | None = None
+
+    def answered(self) -> set[tuple[Any, ...]]:
+        """Keys of the questions that have a row, here or elsewhere."""
+        return answered(self.folder) | {row.question.key for row in self._known()[0]}
 
     def missing(self, asked: Sequence[Asked]) -> int:
         """How many questions have no row yet."""
-        known = answered(self.folder)
+        known = self.answered()
         return sum(each.question.key not in known for each in asked)
 
     @contextmanager
@@ -58,11 +74,31 @@ class Evaluators:
         missing, note = self.missing(asked), self.folder / SETTINGS
         if not missing and note.is_file() and note.read_text() == repr(self.settings):
             _, measured_with = read_table(self.folder / TABLE)
+            self._take_known(measured_with)
             yield Workforce(_nobody, self._film, measured_with, self.settings.batch_size)
             return
         with self.open_workforce(self.settings, missing) as force:
+            self._take_known(force.measured_with)
             yield force
         write_text_atomic(note, repr(self.settings))
+
+    def _known(self) -> tuple[list[Measurement], dict[str, Any]]:
+        if self.known is None or not self.known.is_file():
+            return [], {}
+        return read_table(self.known)
+
+    def _take_known(self, measured_with: Mapping[str, Any]) -> None:
+        rows, found = self._known()
+        if not rows:
+            return
+        differing = differences(found, measured_with)
+        if differing:
+            rule = f"was measured with other models or settings ({', '.join(differing)})"
+            raise RunFolderError(str(self.known), rule, "leave --known out")
+        here = answered(self.folder)
+        new = [row for row in rows if row.question.key not in here]
+        if new:
+            MeasurementFolder(self.folder, measured_with).add(new)
 
     def _film(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Tensor]]]:
         if tasks:
@@ -71,7 +107,10 @@ class Evaluators:
 
 
 def evaluators_of(
-    settings: EvaluationSettings, root: Path, open_workforce: OpenWorkforce
+    settings: EvaluationSettings,
+    root: Path,
+    open_workforce: OpenWorkforce,
+    known: Path | None = None,
 ) -> dict[bool, Evaluators]:
     """Those around the base as it is, and around its inflated form, by whether it is inflated.
 
@@ -79,12 +118,24 @@ def evaluators_of(
         settings: models to load.
         root: of the reproduction.
         open_workforce: opens evaluators.
+        known: folder of rows from elsewhere, or null; see :mod:`motion_ray.reproduction.kept`.
     """
-    inflated = replace(settings, base=f"{PREFIX}{settings.base}")
-    return {
-        False: Evaluators(root / "evaluation" / "base", settings, open_workforce),
-        True: Evaluators(root / "evaluation" / "inflated", inflated, open_workforce),
-    }
+    settings_of = {False: settings, True: replace(settings, base=f"{PREFIX}{settings.base}")}
+    found = {}
+    for turned, models in settings_of.items():
+        name = INFLATED if turned else BASE
+        table = None if known is None else known / f"{name}.parquet"
+        found[turned] = Evaluators(_folder(root, name), models, open_workforce, table)
+    return found
+
+
+def rows_of(root: Path) -> dict[str, Path]:
+    """Tables of rows of a reproduction whose videos were all measured, by the base's form."""
+    return {name: _folder(root, name) / TABLE for name in (BASE, INFLATED)}
+
+
+def _folder(root: Path, name: str) -> Path:
+    return root / "evaluation" / name
 
 
 def _nobody(tasks: Sequence[Task]) -> Iterable[list[Measurement]]:

@@ -16,7 +16,6 @@ from motion_ray.config import CustomizationConfig
 from motion_ray.data.video import write_video
 from motion_ray.evaluation.evaluated_motion import EvaluatedMotion
 from motion_ray.evaluation.measurement import Measurement, Part
-from motion_ray.evaluation.measurement_files import answered
 from motion_ray.evaluation.prompt_list import PromptList
 from motion_ray.evaluation.protocol import evaluate
 from motion_ray.evaluation.tasks import Asked, Task, ask_all
@@ -24,10 +23,10 @@ from motion_ray.evaluation.workforce import OpenWorkforce, Workforce
 from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.clips import CLIPS, Clips
 from motion_ray.reproduction.evaluators import evaluators_of
-from motion_ray.reproduction.record import Record, Trained
-from motion_ray.store import DeltaStore
+from motion_ray.reproduction.record import Learned, Record, Trained
 
 SHOWN = 4  # videos of each method that a report shows
+VIDEOS = "videos"
 OnProgress = Callable[[str, int, int], None]
 Shown = dict[str, list[tuple[str, Path]]]
 """Method to (prompt, file)."""
@@ -70,17 +69,23 @@ class Looker:
 
     Args:
         clips: what was learned from.
-        root: of the reproduction: ``store/``, ``evaluation/`` and ``videos/`` are in it.
+        root: of the reproduction: ``evaluation/`` and ``videos/`` are in it.
         open_workforce: opens evaluators.
         on_progress: told what is looked at, videos done and their total.
+        known: folder of rows that were measured elsewhere, or null.
     """
 
     def __init__(
-        self, clips: Clips, root: Path, open_workforce: OpenWorkforce, on_progress: OnProgress
+        self,
+        clips: Clips,
+        root: Path,
+        open_workforce: OpenWorkforce,
+        on_progress: OnProgress,
+        known: Path | None = None,
     ) -> None:
         self._clips, self._root, self._told = clips, root, on_progress
-        self._evaluators = evaluators_of(clips.scale.settings, root, open_workforce)
-        self._prompts, self._store = clips.scale.asked(), DeltaStore(root / "store")
+        self._evaluators = evaluators_of(clips.scale.settings, root, open_workforce, known)
+        self._prompts = clips.scale.asked()
         #: Models and settings behind every row but those of inflated bases, by hash.
         self.measured_with: dict[str, Any] = {}
 
@@ -96,15 +101,17 @@ class Looker:
             record: of the cells.
             scenes: as for :meth:`cells`.
         """
-        configs = [trial.config for trial in record.trials.values()]
-        ours = sum(cell.method == "ours" for cell in record.trials)
-        asked = sum(_looks_at(config) for config in configs) + len(scenes) * ours
+        asked = sum(_looks_at(trial.config) for trial in record.trials.values())
+        elsewhere = [each for each in record.ended.values() if isinstance(each, Trained)]
+        asked += sum(len(each.deltas) for each in elsewhere)
+        cells = [*record.trials, *(each.cell for each in elsewhere)]
+        asked += len(scenes) * sum(cell.method == "ours" for cell in cells)
         asked *= len(self._clips.scale.video_seeds)
         # Of every motion the base in words and drawn clips, which no seed changes.
         asked += len(self._clips.scale.motions) * (
             len(self._clips.scale.video_seeds) + 1 + len(scenes)
         )
-        known = sum(len(answered(each.folder)) for each in self._evaluators.values())
+        known = sum(len(each.answered()) for each in self._evaluators.values())
         return max(0, asked * len(self._prompts) - known)
 
     def controls(self) -> list[Measurement]:
@@ -139,7 +146,7 @@ class Looker:
             mine = [each for each in trained if each.config.inflate is inflated]
             if not mine:
                 continue
-            asked = [(each, step, self._asked(each, name)) for each, step, name in _deltas(mine)]
+            asked = [(each, step, self._asked(each, delta)) for each, step, delta in _deltas(mine)]
             staged = {} if inflated else self._staged(mine, scenes or {})
             every = [each for _, _, questions in asked for each in questions]
             every += [each for questions in staged.values() for each in questions]
@@ -173,7 +180,7 @@ class Looker:
     ) -> dict[str, list[Asked]]:
         seeds, found = self._clips.scale.video_seeds, dict[str, list[Asked]]()
         ours = [each for each in trained if each.cell.method == "ours"]
-        learned = [self._described(each, each.deltas[max(each.deltas)]) for each in ours]
+        learned = [self._described(each, each.result) for each in ours]
         drawn = [self._clips.evaluated(motion) for motion in self._clips.scale.motions]
         for name, prompts in scenes.items() if ours else ():
             found[name] = ask_all(learned, prompts, seeds, controls=False)
@@ -183,21 +190,27 @@ class Looker:
         return found
 
     def _film(self, trained: Sequence[Trained], force: Workforce) -> Shown:
-        """A few videos of the first cell of each method; written if missing."""
-        first = {each.cell.method: each for each in reversed(trained)}
+        """A few videos of the first cell of each method; written if missing.
+
+        A cell that was trained elsewhere is passed over, unless its videos were brought along.
+        """
         found: Shown = {}
         tasks: list[Task] = []
         files: dict[str, list[Path]] = {}
-        for method in dict.fromkeys(each.cell.method for each in trained):
-            each = first[method]
-            asked = self._asked(each, each.deltas[max(each.deltas)])
+        for each in trained:
+            if each.cell.method in found:
+                continue
+            asked = self._asked(each, each.result)
             seed = self._clips.scale.video_seeds[0]
             shown = tuple(a.question for a in asked if a.question.seed == seed)[:SHOWN]
-            sha256 = asked[0].motion.delta
-            folder = self._root / "videos" / f"{each.cell.name}-{sha256[:12]}"
-            files[sha256] = [folder / f"{number}.mp4" for number in range(len(shown))]
-            found[method] = [(q.text, f) for q, f in zip(shown, files[sha256], strict=True)]
-            if not all(file.exists() for file in files[sha256]):
+            folder = self._root / VIDEOS / f"{each.cell.name}-{each.result.sha256[:12]}"
+            made = [folder / f"{number}.mp4" for number in range(len(shown))]
+            there = all(file.exists() for file in made)
+            if not there and not each.here:
+                continue
+            found[each.cell.method] = [(q.text, f) for q, f in zip(shown, made, strict=True)]
+            if not there:
+                files[each.result.sha256] = made
                 tasks.append(Task(asked[0].motion, shown))
         for task, videos in force.film(tasks):
             for file, frames in zip(files[task.motion.delta], videos, strict=True):
@@ -217,21 +230,20 @@ class Looker:
             on_progress=lambda done, total: self._told(what, done, total),
         )
 
-    def _asked(self, trained: Trained, delta: str) -> list[Asked]:
+    def _asked(self, trained: Trained, delta: Learned) -> list[Asked]:
         motion, scale = self._described(trained, delta), self._clips.scale
         return ask_all([motion], self._prompts, scale.video_seeds, controls=False)
 
-    def _described(self, trained: Trained, name: str) -> EvaluatedMotion:
+    def _described(self, trained: Trained, delta: Learned) -> EvaluatedMotion:
         # The motion's own name, whatever the cell's: videos of two methods are pairs by it.
-        record = self._store.resolve(name)
         clips = trained.config.motion_clips or CLIPS
         return replace(
             self._clips.evaluated(trained.cell.motion, clips),
-            reference=record.reference,
-            delta=record.sha256,
-            token=record.token,
-            recipe=record.recipe,
-            step=record.step,
+            reference=delta.reference,
+            delta=delta.sha256,
+            token=delta.token,
+            recipe=delta.recipe,
+            step=delta.step,
             training_seed=trained.cell.seed,
         )
 
@@ -242,6 +254,6 @@ def _looks_at(config: CustomizationConfig) -> int:
     return 1 + (on_the_way if config.validation.publish else 0)
 
 
-def _deltas(trained: Sequence[Trained]) -> list[tuple[Trained, int, str]]:
-    """Every delta of cells: (cell, step, name in the store)."""
-    return [(each, step, name) for each in trained for step, name in each.deltas.items()]
+def _deltas(trained: Sequence[Trained]) -> list[tuple[Trained, int, Learned]]:
+    """Every delta of cells, with its step."""
+    return [(each, step, delta) for each in trained for step, delta in each.deltas.items()]

@@ -33,7 +33,7 @@ STYLE = (
     ".grid{stroke:#ddd}.axis{stroke:#777}"
     + "".join(f".{name}{{color:{colour}}}" for name, colour in SERIES.items())
 )
-PLACES = re.compile(r" --(?:plain\b|(?:out|publish|address)[ =]\S+)")
+PLACES = re.compile(r" --(?:plain\b|(?:out|publish|known|address)[ =]\S+)")
 LEGEND_LINE = 18  # pixels
 
 
@@ -164,12 +164,12 @@ def _making(found: Reproduction, facts: Mapping[str, str]) -> list[str]:
     measured = {name: str(value) for name, value in found.measured_with.items()}
     known = {**facts, **{name: value for name, value in measured.items() if len(value) <= 80}}
     if "command" in known:
-        known["command"] = _without_places(known["command"])
+        known["command"] = without_places(known["command"])
     lines = [f"| {_cell(name)} | {_cell(value)} |" for name, value in known.items()]
     return ["## How it was made", "", "| | |", "|---|---|", *lines]
 
 
-def _without_places(commands: str) -> str:
+def without_places(commands: str) -> str:
     """Commands without what says only where they ran and wrote, which means nothing elsewhere."""
     each = (PLACES.sub("", command) for command in commands.split("; "))
     return "; ".join(dict.fromkeys(each))

@@ -8,7 +8,7 @@ same to whoever goes on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from motion_ray.config import CustomizationConfig
@@ -17,6 +17,7 @@ from motion_ray.customization.run import Resolve, RunFolder
 from motion_ray.errors import ConfigError, MotionRayError, NonFiniteLossError, RunFolderError
 from motion_ray.reproduction.cells import Cell, config_of
 from motion_ray.reproduction.clips import Clips
+from motion_ray.store import DeltaStore
 from motion_ray.sweeps.identity import ContentHashes
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.status import TrialState, TrialStatus
@@ -29,23 +30,50 @@ RESULTS = (ConfigError, NonFiniteLossError)
 
 
 @dataclass(frozen=True)
+class Learned:
+    """What rows say of the delta behind them.
+
+    Attributes:
+        reference: ``name@version`` in the store it was published to.
+        sha256: its content id.
+        token: that asks for it.
+        recipe: that trained it.
+        step: optimizer steps behind it.
+    """
+
+    reference: str
+    sha256: str
+    token: str
+    recipe: str
+    step: int
+
+
+@dataclass(frozen=True)
 class Trained:
     """A finished cell.
 
     Attributes:
         cell: itself.
+        identity: of its settings and data, the same on every machine.
         config: of its run.
-        deltas: step to the name of its delta in the store, in ascending order; the last is the
-            cell's result.
+        deltas: by step, in ascending order; the last is the cell's result.
         stopped: why training ended.
         seconds: of its steps and validations.
+        here: whether its deltas are in the store of this reproduction.
     """
 
     cell: Cell
+    identity: str
     config: CustomizationConfig
-    deltas: dict[int, str]
+    deltas: dict[int, Learned]
     stopped: str
     seconds: float = 0.0
+    here: bool = True
+
+    @property
+    def result(self) -> Learned:
+        """The last delta."""
+        return self.deltas[max(self.deltas)]
 
 
 @dataclass(frozen=True)
@@ -55,10 +83,27 @@ class Failed:
     Attributes:
         cell: itself.
         reason: in a line.
+        identity: as for :class:`Trained`.
     """
 
     cell: Cell
     reason: str
+    identity: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a cell elsewhere; see :mod:`motion_ray.reproduction.kept`.
+
+    Attributes:
+        deltas: by step; none if it cannot be trained.
+        reason: why training ended, or why it cannot be trained.
+        seconds: of its steps and validations.
+    """
+
+    deltas: dict[int, Learned]
+    reason: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,12 +113,16 @@ class Record:
     Attributes:
         root: of the reproduction: ``ledger/``, ``cells/``, ``store/`` and ``cache/`` are in it.
         ledger: knows all trials.
-        trials: by cell, in the order in which they should be trained.
+        cells: in the order in which they should be trained.
+        trials: of the cells that are trained here, in the same order.
+        ended: what became of the others, which were trained elsewhere.
     """
 
     root: Path
     ledger: Ledger
+    cells: Sequence[Cell]
     trials: Mapping[Cell, Trial]
+    ended: Mapping[Cell, Trained | Failed] = field(default_factory=dict)
 
     @property
     def runs(self) -> Path:
@@ -105,32 +154,44 @@ class Record:
         return [trial for trial in self.trials.values() if not statuses[trial.identity].state.over]
 
     def outcomes(self) -> tuple[list[Trained], list[Failed]]:
-        """What became of every cell.
+        """What became of every cell, in order.
 
         Raises:
             MotionRayError: one is not over, or failed for a reason that is no result.
+            StoreError: a delta is not in the store any more.
         """
-        statuses, trained, failed = self.statuses(), list[Trained](), list[Failed]()
-        for cell, trial in self.trials.items():
-            status = statuses[trial.identity]
-            if status.state is TrialState.FINISHED:
-                trained.append(self._trained(cell, trial))
-            elif _is_result(status):
-                failed.append(Failed(cell, status.reason))
+        statuses, store = self.statuses(), DeltaStore(self.store)
+        trained, failed = list[Trained](), list[Failed]()
+        for cell in self.cells:
+            end = self.ended.get(cell) or self._end(cell, statuses, store)
+            if isinstance(end, Trained):
+                trained.append(end)
             else:
-                rule = f"is not trained: {status.reason or status.state}"
-                raise MotionRayError(cell.name, rule, "run the same command again to go on")
+                failed.append(end)
         return trained, failed
 
-    def _trained(self, cell: Cell, trial: Trial) -> Trained:
+    def _end(
+        self, cell: Cell, statuses: Mapping[str, TrialStatus], store: DeltaStore
+    ) -> Trained | Failed:
+        trial = self.trials[cell]
+        status = statuses[trial.identity]
+        if status.state is TrialState.FINISHED:
+            return self._trained(cell, trial, store)
+        if _is_result(status):
+            return Failed(cell, status.reason, trial.identity)
+        rule = f"is not trained: {status.reason or status.state}"
+        raise MotionRayError(cell.name, rule, "run the same command again to go on")
+
+    def _trained(self, cell: Cell, trial: Trial, store: DeltaStore) -> Trained:
         run = self.run(trial)
         finished = run.finished()
         if finished is None:
             fix = f"bring it back, or remove {self.ledger.uri}: what is finished is found again"
             raise RunFolderError(run.root, "has lost its result.json", fix)
         seconds = sum(line.get("seconds", 0.0) for line in run.read_metrics())
-        deltas = _deltas(trial.config, finished)
-        return Trained(cell, trial.config, deltas, finished.reason, seconds)
+        names = _deltas(trial.config, finished)
+        deltas = {step: _learned(store, name) for step, name in names.items()}
+        return Trained(cell, trial.identity, trial.config, deltas, finished.reason, seconds)
 
 
 def open_record(
@@ -140,6 +201,7 @@ def open_record(
     resolve: Resolve,
     *,
     retry_failed: bool = False,
+    ended: Mapping[str, Ended] | None = None,
 ) -> Record:
     """The record of a reproduction with these cells in it; clips that are missing are drawn.
 
@@ -151,16 +213,23 @@ def open_record(
         clips: to learn from.
         resolve: makes the paths of a config absolute.
         retry_failed: whether cells that could not be trained are to be tried again.
+        ended: what became of cells elsewhere, by identity; those are not trained here.
 
     Raises:
         MotionRayError: settings that do not fit, a folder of another run, a damaged record.
     """
     hashes, trials = ContentHashes(), dict[Cell, Trial]()
+    elsewhere: dict[Cell, Trained | Failed] = {}
     for cell in cells:
         config = resolve(config_of(cell, clips))
+        identity = hashes.trial(config)
+        known = (ended or {}).get(identity)
+        if known is not None and (known.deltas or not retry_failed):
+            elsewhere[cell] = _from_elsewhere(cell, identity, config, known)
+            continue
         settings = {"method": cell.method, "motion": cell.motion, "seed": cell.seed}
-        trials[cell] = Trial(hashes.trial(config), cell.name, settings, config)
-    record = Record(root, Ledger(root / "ledger"), trials)
+        trials[cell] = Trial(identity, cell.name, settings, config)
+    record = Record(root, Ledger(root / "ledger"), tuple(cells), trials, elsewhere)
     for trial in trials.values():
         run = record.run(trial)
         run.adopt(trial.config, resolve)
@@ -188,6 +257,19 @@ def _settle(record: Record, retry_failed: bool) -> None:
 def _is_result(status: TrialStatus) -> bool:
     names = {each.__name__ for each in RESULTS}
     return status.state is TrialState.FAILED and status.error in names
+
+
+def _from_elsewhere(
+    cell: Cell, identity: str, config: CustomizationConfig, known: Ended
+) -> Trained | Failed:
+    if not known.deltas:
+        return Failed(cell, known.reason, identity)
+    return Trained(cell, identity, config, known.deltas, known.reason, known.seconds, here=False)
+
+
+def _learned(store: DeltaStore, name: str) -> Learned:
+    found = store.resolve(name)
+    return Learned(found.reference, found.sha256, found.token, found.recipe, found.step)
 
 
 def _deltas(config: CustomizationConfig, finished: RunFinished) -> dict[int, str]:

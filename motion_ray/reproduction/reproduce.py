@@ -7,7 +7,7 @@ and videos that were measured are not made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from motion_ray.customization.run import Resolve
@@ -18,8 +18,9 @@ from motion_ray.reproduction.cells import cells_of
 from motion_ray.reproduction.clips import Clips
 from motion_ray.reproduction.experiments import Experiment
 from motion_ray.reproduction.findings import Findings
+from motion_ray.reproduction.kept import Kept, bring
 from motion_ray.reproduction.looking import Looker, OnProgress, Shown
-from motion_ray.reproduction.record import Record, open_record
+from motion_ray.reproduction.record import Record, Trained, open_record
 from motion_ray.reproduction.scale import Scale
 from motion_ray.reproduction.scenes import scene_scores, scenes_of
 from motion_ray.reproduction.workplace import Workplace
@@ -35,8 +36,7 @@ class Reproduction:
         findings: everything that was seen.
         videos: method to (prompt, file) of its first cell.
         measured_with: models and settings behind every row, by hash.
-        cells: how many were trained.
-        seconds: of training, all cells together.
+        trained: cells, in order.
     """
 
     scale: Scale
@@ -44,8 +44,12 @@ class Reproduction:
     findings: Findings
     videos: Shown
     measured_with: dict[str, object]
-    cells: int = 0
-    seconds: float = field(default=0.0, compare=False)
+    trained: tuple[Trained, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Of training, all cells together."""
+        return sum(each.seconds for each in self.trained)
 
 
 def reproduce(
@@ -58,6 +62,7 @@ def reproduce(
     on_record: Callable[[Record, int], None],
     on_progress: OnProgress,
     retry_failed: bool = False,
+    kept: Kept | None = None,
 ) -> Reproduction:
     """Do everything that some tables need.
 
@@ -71,6 +76,7 @@ def reproduce(
             anything is done.
         on_progress: told what is looked at, videos done and their total.
         retry_failed: whether cells that could not be trained are to be tried again.
+        kept: of another reproduction; its cells are not trained and its videos not measured again.
 
     Raises:
         MotionRayError: bad data, a full disk, a folder that was made at another scale, or one that
@@ -78,11 +84,14 @@ def reproduce(
     """
     clips = Clips(scale, root / "clips")
     clips.check()
-    scenes = scenes_of(experiments, scale)
+    scenes, kept = scenes_of(experiments, scale), kept or Kept()
     with only_process(root, "--out"):
         cells = cells_of(experiments, clips)
-        record = open_record(root, cells, clips, resolve, retry_failed=retry_failed)
-        looker = Looker(clips, root, workplace.open_workforce, on_progress)
+        record = open_record(
+            root, cells, clips, resolve, retry_failed=retry_failed, ended=kept.cells
+        )
+        bring(kept, root)
+        looker = Looker(clips, root, workplace.open_workforce, on_progress, kept.folder)
         on_record(record, looker.missing(record, scenes))
         controls = looker.controls()  # first: a model that cannot be loaded is known at once
         workplace.train(record)
@@ -98,8 +107,7 @@ def reproduce(
         findings,
         sights.videos,
         looker.measured_with,
-        len(trained),
-        sum(each.seconds for each in trained),
+        tuple(trained),
     )
 
 

@@ -59,7 +59,7 @@ def record(tmp_path: Path) -> Record:
     trials: dict[Cell, Trial] = {Cell("ours", f"m{n}", 0): trial(n, f"m{n}") for n in (1, 2)}
     ledger = Ledger(tmp_path / "ledger")
     ledger.add(trials.values())
-    return Record(tmp_path, ledger, trials)
+    return Record(tmp_path, ledger, tuple(trials), trials)
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from motion_ray.evaluation.evaluator import EvaluationSettings
 from motion_ray.reproduction.cells import cells_of
 from motion_ray.reproduction.clips import Clips
 from motion_ray.reproduction.experiments import EXPERIMENTS
-from motion_ray.reproduction.record import Record, open_record
+from motion_ray.reproduction.record import Ended, Record, open_record
 from motion_ray.reproduction.scale import puppet_scale
 
 #: Of every recipe; what is left is of the methods.
@@ -56,7 +56,13 @@ def tiny_clips(tiny_bases: dict[str, Path], tiny_motion: dict[str, Path], tmp_pa
 def open_tiny(tiny_clips: Clips, tmp_path: Path) -> OpenTiny:
     """Open the record of tables 2b and 2d: ours, without temporal layers, uniform."""
 
-    def opened(*sets: str, retry_failed: bool = False) -> Record:
+    def opened(
+        *sets: str,
+        retry_failed: bool = False,
+        root: Path = tmp_path / "out",
+        ended: Mapping[str, Ended] | None = None,
+    ) -> Record:
+        root.mkdir(exist_ok=True)
         scale = replace(tiny_clips.scale, sets=(*SETS, *sets))
         clips = Clips(scale, tiny_clips.root)
         cells = cells_of([EXPERIMENTS["table2b"], EXPERIMENTS["table2d"]], clips)
@@ -64,6 +70,6 @@ def open_tiny(tiny_clips: Clips, tmp_path: Path) -> OpenTiny:
         def resolve(config):
             return with_absolute_paths(config, Path.cwd())
 
-        return open_record(tmp_path / "out", cells, clips, resolve, retry_failed=retry_failed)
+        return open_record(root, cells, clips, resolve, retry_failed=retry_failed, ended=ended)
 
     return opened

@@ -14,6 +14,7 @@ from motion_ray.data.puppets.folders import write_motion_folder, write_regulariz
 from motion_ray.errors import BaseModelError
 from motion_ray.evaluation.evaluator import EvaluationSettings
 from motion_ray.reproduction.experiments import BASE, EXPERIMENTS
+from motion_ray.reproduction.kept import Kept, keep, read_kept
 from motion_ray.reproduction.page import PAGE, RESULTS, write_page
 from motion_ray.reproduction.reproduce import Reproduction, reproduce
 from motion_ray.reproduction.scale import Scale, puppet_scale
@@ -53,7 +54,7 @@ def scale(tmp_path: Path) -> Scale:
     )
 
 
-def run(scale: Scale, out: Path) -> tuple[Reproduction, list[str], int]:
+def run(scale: Scale, out: Path, kept: Kept | None = None) -> tuple[Reproduction, list[str], int]:
     """What was found, the cells in order, and how many steps were trained for it."""
     cells: list[str] = []
     steps: list[str] = []
@@ -68,6 +69,7 @@ def run(scale: Scale, out: Path) -> tuple[Reproduction, list[str], int]:
         resolve=lambda config: with_absolute_paths(config, Path.cwd()),
         on_record=lambda record, videos: cells.extend(cell.name for cell in record.trials),
         on_progress=lambda what, done, total: None,
+        kept=kept,
     )
     return found, cells, len(steps)
 
@@ -104,6 +106,22 @@ def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path, monkey
     assert steps == 0 and again.measured_with == found.measured_with
     write_page(out, again, sections_of(again), {"command": "test"})
     assert json.loads((out / RESULTS).read_text())["rows"] == numbers
+
+    shelf, elsewhere = tmp_path / "kept", tmp_path / "elsewhere"
+    keep(
+        shelf, out, found.trained, [file for made in found.videos.values() for _, file in made], []
+    )
+    monkeypatch.undo()
+    monkeypatch.setattr("motion_ray.evaluation.evaluator.Evaluator.work", refuse)
+    taken, cells, steps = run(scale, elsewhere, read_kept(shelf))
+    assert not cells and steps == 0  # nothing to train, and no video is made
+    write_page(elsewhere, taken, sections_of(taken), {"command": "test"})
+    assert json.loads((elsewhere / RESULTS).read_text())["rows"] == numbers
+    assert {method: len(made) for method, made in taken.videos.items()} == {
+        "ours": 2,
+        "tune-a-video": 2,
+    }
+    monkeypatch.setattr("motion_ray.evaluation.workforce.open_evaluator", refuse)
     other = replace(scale, settings=replace(scale.settings, classifier="elsewhere"))
     with pytest.raises(BaseModelError, match="are loaded"):  # they say whether rows are theirs
         run(other, out)

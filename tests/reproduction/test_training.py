@@ -62,7 +62,8 @@ def test_a_stopped_reproduction_goes_on_and_repeats_no_cell(open_tiny: OpenTiny)
     assert not failed and [each.cell.name for each in trained] == list(CELLS)
     store = DeltaStore(record.store)
     for each in trained:
-        assert store.resolve(each.deltas[4]).name == each.cell.name
+        assert store.resolve(each.result.reference).name == each.cell.name
+        assert each.result == each.deltas[4] and each.result.step == 4
         assert each.stopped == "max_steps" and each.seconds > 0
     assert list(trained[0].deltas) == [2, 4]  # figure 7 looks at ours on the way
     kinds = [event.kind for event in again.ledger.history(again.trials[trained[1].cell].identity)]

@@ -26,6 +26,7 @@ from motion_ray.serving.http.config import check_exposure
 from motion_ray.serving.http.standalone import StandaloneConfig, open_services
 from motion_ray.serving.logs import log_json
 from motion_ray.serving.settings_file import read_settings, set_setting
+from motion_ray.threads import apart
 
 KEEP_ALIVE_S = 20
 CONNECTIONS = 1024  # at once; more are answered with 503
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = settings_from(args)
         config = settings.server
         check_exposure(config.host, config.keys)
-        app = create_app(config, open_services(settings, args.device))
+        app = create_app(config, apart(lambda: open_services(settings, args.device)))
     except MotionRayError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return 2

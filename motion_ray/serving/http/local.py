@@ -19,6 +19,7 @@ from motion_ray.serving.pool import Level, MotionPool
 from motion_ray.serving.replica import Replica
 from motion_ray.serving.results import ResultFolder, tidy
 from motion_ray.store import DeltaRecord
+from motion_ray.threads import apart_from_loop
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class LocalBackend:
 
     async def _run(self, wake: asyncio.Event) -> None:
         try:
-            await run_in_threadpool(self._warm_up)
+            await apart_from_loop(self._warm_up)
         except Exception:  # a task's exception would be lost; the server stays up and not ready
             log.exception("the base model cannot generate")
             return
