@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.pool import cost_of_a_change
-from benchmarks.serve_motions import latency, naive, thousand
+from benchmarks.serve_motions import latency, thousand
+from benchmarks.serve_naive import naive
 from benchmarks.serve_overhead import overhead
 
 
@@ -59,7 +60,7 @@ def main() -> None:
     parts: dict[str, Callable[[Path], None]] = {
         "a": lambda folder: cost_of_a_change(folder, size.repeats),
         "b": lambda folder: latency(folder, size.motions, size.requests, size.steps),
-        "c": lambda folder: naive(folder, size.motions, size.requests, size.steps),
+        "c": lambda folder: naive(folder, size.motions, size.requests, size.steps, args.threads),
         "d": lambda folder: thousand(folder, size.many, size.many_requests),
         "e": lambda folder: overhead(folder, size.repeats, size.steps, args.threads),
     }

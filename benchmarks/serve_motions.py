@@ -1,4 +1,4 @@
-"""Parts (b), (c) and (d) of benchmarks/serve.py: many motions in one replica, without HTTP."""
+"""Parts (b) and (d) of benchmarks/serve.py: many motions in one replica, without HTTP."""
 
 from __future__ import annotations
 
@@ -140,67 +140,6 @@ def latency(folder: Path, motions: int, requests: int, steps: int) -> None:
     print(f"    ratio  {middle['many'] / middle['one']:.3f}")
     asked = found.device.hits + found.device.misses
     print(f"    ready  {100 * found.device.hits / asked:.1f} % of all requests")
-
-
-# --- (c) naive servers ----------------------------------------------------------------------------
-
-
-def naive(folder: Path, motions: int, requests: int, steps: int) -> None:
-    """Videos a second, of three servers that get the same requests in the same order."""
-    backbone = load_backbone("puppet")
-    store = DeltaStore(folder / "store")
-    records = publish(folder / "store", backbone, motions)
-    wanted = [records[number] for number in zipf(motions, requests)]
-    servers = {
-        "disk": FromDisk(folder, store, reload=False),
-        "pipeline": FromDisk(folder, store, reload=True),
-    }
-    seconds = {"disk": 0.0, "pipeline": 0.0, "ours": 0.0}
-    pool = pool_for(store, backbone, motions, records[0].nbytes)
-    with serving(folder, backbone, store, pool) as (replica, jobs):
-        drive(replica, jobs, [spec_for(records[0], steps)])  # warm, as the others are
-        for server in servers.values():
-            server.serve(wanted[:1], steps)
-        for start in range(0, requests, BLOCK):
-            block = wanted[start : start + BLOCK]
-            for kind, server in servers.items():
-                started = time.perf_counter()
-                server.serve(block, steps)
-                seconds[kind] += time.perf_counter() - started
-            started = time.perf_counter()
-            drive(replica, jobs, [spec_for(record, steps) for record in block])
-            seconds["ours"] += time.perf_counter() - started
-    print(f"(c) throughput, {motions} motions under Zipf(1.0), {requests} requests each")
-    print(f"    ours                                    {requests / seconds['ours']:.3f} a second")
-    for kind, what in (("disk", "a delta read at every change"), ("pipeline", "all reloaded")):
-        rate, ratio = requests / seconds[kind], seconds[kind] / seconds["ours"]
-        print(f"    {what:<38}  {rate:.3f} a second; ours is {ratio:.2f} times that")
-
-
-class FromDisk:
-    """A server that takes one request after the other and reads what it needs when that changes.
-
-    Args:
-        folder: for the videos.
-        store: of motions.
-        reload: read the whole model as well.
-    """
-
-    def __init__(self, folder: Path, store: DeltaStore, *, reload: bool) -> None:
-        self._folder, self._store, self._reload = folder, store, reload
-        self._backbone = load_backbone("puppet")
-        self._delta: MotionDelta | None = None
-
-    def serve(self, wanted: Sequence[DeltaRecord], steps: int) -> None:
-        """Make a video for each of these motions."""
-        for record in wanted:
-            if self._delta is None or self._delta.sha256 != record.sha256:
-                self._delta = self._store.load(record.reference)
-                if self._reload:
-                    self._backbone = load_backbone("puppet")
-            with self._delta.applied(self._backbone):
-                video = generate(self._backbone, spec_for(record, steps))
-            write_file(self._folder / "naive.mp4", video)
 
 
 def generate(backbone: UNet3DBackbone, spec: GenerationSpec) -> GeneratedVideo:

@@ -38,7 +38,13 @@ HOMES: dict[str, tuple[str, ...]] = {
     "av": ("motion_ray/data/video.py", "motion_ray/data/container.py"),
     "open_clip": ("motion_ray/evaluation/*",),
     # Pretraining trains their modules, which backbones/embedded.py builds; here and below.
-    "diffusers": ("motion_ray/backbones/*", "motion_ray/diffusion/*", "motion_ray/pretraining/*"),
+    # One benchmark compares with a server that is built on it alone.
+    "diffusers": (
+        "motion_ray/backbones/*",
+        "motion_ray/diffusion/*",
+        "motion_ray/pretraining/*",
+        "benchmarks/serve_naive.py",
+    ),
     # Text encoders of base models, and video classifiers that say which motion a video shows.
     "transformers": (
         "motion_ray/backbones/*",

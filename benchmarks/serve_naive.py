@@ -1,0 +1,212 @@
+"""Part (c) of benchmarks/serve.py: throughput against servers that read from disk at every change.
+
+Each server is a process of its own, as a server is, and computes in one thread of it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from diffusers import TextToVideoSDPipeline
+
+from benchmarks.pool import zipf
+from benchmarks.serve_motions import (
+    BLOCK,
+    drive,
+    generate,
+    pool_for,
+    publish,
+    serving,
+    spec_for,
+)
+from motion_ray.backbones.unet3d import EMBEDDED_FOLDER, load_backbone, quiet_loading
+from motion_ray.customization.delta import MotionDelta
+from motion_ray.serving.studio import write_file
+from motion_ray.store import DeltaStore
+from motion_ray.threads import apart
+from motion_ray.types import GeneratedVideo
+
+
+class Server(Protocol):
+    """Makes a video for each motion that is asked for, in order."""
+
+    def serve(self, wanted: Sequence[str], steps: int) -> None:
+        """Return once all videos are on disk."""
+        ...
+
+
+def naive(folder: Path, motions: int, requests: int, steps: int, threads: int) -> None:
+    """Videos a second, of servers that get the same requests in the same order, by turns."""
+    backbone = load_backbone("puppet")
+    records = publish(folder / "store", backbone, motions)
+    wanted = [records[number].reference for number in zipf(motions, requests)]
+    with tempfile.TemporaryDirectory() as scratch:
+        pools = {
+            kind: ProcessPoolExecutor(
+                1,
+                multiprocessing.get_context("spawn"),
+                initializer=_open,
+                initargs=(kind, Path(scratch) / kind, folder / "store", motions, threads),
+            )
+            for kind in SERVERS
+        }
+        try:
+            seconds = _by_turns(pools, wanted, steps)
+        finally:
+            for pool in pools.values():
+                pool.shutdown()
+    print(f"(c) throughput, {motions} motions under Zipf(1.0), {requests} requests each")
+    print(f"    {OURS:<44}  {requests / seconds[OURS]:.3f} a second")
+    for kind, took in seconds.items():
+        if kind != OURS:
+            ratio = took / seconds[OURS]
+            print(f"    {kind:<44}  {requests / took:.3f} a second; ours is {ratio:.2f} times that")
+
+
+def _by_turns(
+    pools: dict[str, ProcessPoolExecutor], wanted: Sequence[str], steps: int
+) -> dict[str, float]:
+    for pool in pools.values():
+        pool.submit(_serve, wanted[:1], steps).result()  # warm
+    seconds = dict.fromkeys(pools, 0.0)
+    for start in range(0, len(wanted), BLOCK):
+        for kind, pool in pools.items():
+            began = time.perf_counter()
+            pool.submit(_serve, wanted[start : start + BLOCK], steps).result()
+            seconds[kind] += time.perf_counter() - began
+    return seconds
+
+
+# --- in a server's process ------------------------------------------------------------------------
+
+_server: Server
+
+
+def _open(kind: str, folder: Path, store: Path, motions: int, threads: int) -> None:
+    global _server
+    torch.set_num_threads(threads)
+    folder.mkdir(parents=True)
+    _server = apart(lambda: SERVERS[kind](folder, DeltaStore(store), motions))
+
+
+def _serve(wanted: Sequence[str], steps: int) -> None:
+    _server.serve(wanted, steps)
+
+
+class Ours:
+    """A replica with its pool and job store.
+
+    Args:
+        folder: for jobs and videos.
+        store: of motions.
+        motions: how many there are.
+    """
+
+    def __init__(self, folder: Path, store: DeltaStore, motions: int) -> None:
+        backbone = load_backbone("puppet")
+        self._store = store
+        pool = pool_for(store, backbone, motions, store.resolve("m0").nbytes)
+        self._open = ExitStack()  # to the end of the process
+        serve = serving(folder, backbone, store, pool)
+        self._replica, self._jobs = self._open.enter_context(serve)
+
+    def serve(self, wanted: Sequence[str], steps: int) -> None:
+        """See :class:`Server`; a client keeps a few jobs waiting."""
+        specs = [spec_for(self._store.resolve(reference), steps) for reference in wanted]
+        drive(self._replica, self._jobs, specs)
+
+
+class FromDisk:
+    """Takes one request after the other and reads what it needs when the motion changes.
+
+    Args:
+        folder: for the videos.
+        store: of motions.
+        reload: read the base model as well.
+    """
+
+    def __init__(self, folder: Path, store: DeltaStore, *, reload: bool) -> None:
+        self._folder, self._store, self._reload = folder, store, reload
+        self._backbone = load_backbone("puppet")
+        self._reference = ""
+        self._delta: MotionDelta | None = None
+
+    def serve(self, wanted: Sequence[str], steps: int) -> None:
+        """See :class:`Server`."""
+        for reference in wanted:
+            delta = self._read(reference)
+            with delta.applied(self._backbone):
+                video = generate(self._backbone, spec_for(self._store.resolve(reference), steps))
+            write_file(self._folder / "naive.mp4", video)
+
+    def _read(self, reference: str) -> MotionDelta:
+        if self._delta is None or self._reference != reference:
+            self._delta, self._reference = self._store.load(reference), reference
+            if self._reload:
+                self._backbone = load_backbone("puppet")
+        return self._delta
+
+
+class Stock:
+    """The pipeline of diffusers as it comes, made anew when the motion changes.
+
+    Args:
+        folder: for the videos.
+        store: of motions.
+    """
+
+    def __init__(self, folder: Path, store: DeltaStore) -> None:
+        self._folder, self._store = folder, store
+        self._reference = ""
+
+    def serve(self, wanted: Sequence[str], steps: int) -> None:
+        """See :class:`Server`."""
+        for reference in wanted:
+            if reference != self._reference:
+                self._make(reference)
+            spec = spec_for(self._store.resolve(reference), steps)
+            [frames] = self._pipeline(
+                spec.prompt,
+                num_frames=spec.frames,
+                height=spec.height,
+                width=spec.width,
+                num_inference_steps=steps,
+                guidance_scale=spec.guidance,
+                generator=torch.Generator().manual_seed(spec.seed),
+                output_type="pt",
+                return_dict=False,
+            )[0]
+            pixels = (frames * 255).round().to(torch.uint8)
+            video = GeneratedVideo(pixels, spec.fps, spec.prompt, spec.seed)
+            write_file(self._folder / "naive.mp4", video)
+
+    def _make(self, reference: str) -> None:
+        with quiet_loading():
+            pipeline = TextToVideoSDPipeline.from_pretrained(EMBEDDED_FOLDER, dtype=torch.float32)
+        changed = self._store.load(reference).tensors
+        pipeline.unet.load_state_dict(changed, strict=False)
+        for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+            part.eval()
+        pipeline.set_progress_bar_config(disable=True)
+        self._pipeline, self._reference = pipeline, reference
+
+
+OURS = "ours"
+SERVERS: dict[str, Callable[[Path, DeltaStore, int], Server]] = {
+    OURS: Ours,
+    "our generator, a delta read at every change": lambda folder, store, _: FromDisk(
+        folder, store, reload=False
+    ),
+    "our generator, all reloaded at every change": lambda folder, store, _: FromDisk(
+        folder, store, reload=True
+    ),
+    "diffusers' pipeline, made at every change": lambda folder, store, _: Stock(folder, store),
+}
