@@ -45,10 +45,12 @@ from motion_ray.pretraining.loop import (
     update,
     with_prefix,
 )
+from motion_ray.pretraining.rates import warm_cosine
 from motion_ray.tensors import read_tensors, write_tensors
 
 HIGHEST_SCALE = math.log(100)  # of the learned inverse temperature, as in CLIP
 WIDEST_SHIFT = 3  # pixels
+LR_FLOOR = 0.01  # share of the highest learning rate that is left at the end
 
 
 @dataclass(frozen=True)
@@ -209,9 +211,10 @@ class _Trainer:
 
     def step(self, step: int) -> float:
         """One update."""
+        s = self.settings
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self._lr(step)
+            group["lr"] = s.lr * warm_cosine(step, s.steps, s.warmup, LR_FLOOR)
         images, tokens, true = self._batch(step)
         with compute_context("auto", images.device):
             features = self.model.encode_image(images)  # pyright: ignore
@@ -222,11 +225,6 @@ class _Trainer:
         with torch.no_grad():
             self.model.logit_scale.clamp_(max=HIGHEST_SCALE)
         return loss.item()
-
-    def _lr(self, step: int) -> float:
-        s = self.settings
-        rise = min(1.0, (step + 1) / s.warmup)
-        return s.lr * rise * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / s.steps)))
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Images ``[b, 3, s, s]``, token ids ``[b, n]`` and true pairs ``[b, b]`` of a step."""

@@ -63,6 +63,8 @@ def dreambooth(ours: CustomizationConfig, rate: float) -> CustomizationConfig:
     Differences: the image model is the spatial layers of a video model, as the paper that we follow
     has it (all of the denoiser is ``groups`` with every name); the text encoder never trains; the
     set has ``regularization.synthetic_clips`` members instead of 200 pictures for each one of D^m.
+    Appearance falls sooner than with any other method here, so it is looked at more often: else
+    there may be no step to keep.
     """
     return ours.replace(
         {
@@ -71,6 +73,7 @@ def dreambooth(ours: CustomizationConfig, rate: float) -> CustomizationConfig:
             "density": UniformDensity().model_dump(),
             "regularization": {"source": "synthetic"},
             "optimizer": {"lr": rate},
+            "validation": {"every": max(1, ours.validation.every // 3)},
         }
     )
 
