@@ -16,6 +16,7 @@ from typing import Protocol
 
 import torch
 from diffusers import TextToVideoSDPipeline
+from torch import Tensor
 
 from benchmarks.pool import zipf
 from benchmarks.serve_motions import (
@@ -173,7 +174,7 @@ class Stock:
             if reference != self._reference:
                 self._make(reference)
             spec = spec_for(self._store.resolve(reference), steps)
-            [frames] = self._pipeline(
+            drawn = self._pipeline(
                 spec.prompt,
                 num_frames=spec.frames,
                 height=spec.height,
@@ -184,7 +185,8 @@ class Stock:
                 output_type="pt",
                 return_dict=False,
             )[0]
-            pixels = (frames * 255).round().to(torch.uint8)
+            assert isinstance(drawn, Tensor)  # [1, f, 3, h, w] in 0..1
+            pixels = (drawn[0] * 255).round().to(torch.uint8)
             video = GeneratedVideo(pixels, spec.fps, spec.prompt, spec.seed)
             write_file(self._folder / "naive.mp4", video)
 

@@ -37,10 +37,11 @@ from motion_ray.evaluation.motion import load_motion_classifier
 from motion_ray.evaluation.motion_data import motion_scenes
 from motion_ray.evaluation.motion_model import write_motion_folder
 from motion_ray.evaluation.motion_scores import score_classifier
-from motion_ray.evaluation.train_clip import ClipTraining, train_clip, trained_weights
+from motion_ray.evaluation.train_clip import ClipTraining, train_clip
 from motion_ray.evaluation.train_copying import CopyTraining
 from motion_ray.evaluation.train_motion import MotionTraining
 from motion_ray.pretraining.loop import TrainingProgress
+from motion_ray.pretraining.one_model import trained_weights
 from motion_ray.pretraining.settings import change_settings
 
 
@@ -111,7 +112,7 @@ def motion_stage(options: argparse.Namespace) -> None:
             )
         )
 
-    write_motion_folder(train_motion.trained_weights(settings, work), out, card)
+    write_motion_folder(trained_weights(settings, work), out, card)
     _show(out)
 
 
@@ -123,7 +124,7 @@ def copying_stage(options: argparse.Namespace) -> None:
     soften = vae_round_trip(backbone, settings.latent_noise, settings.seed)
     work = _work_folder(options)
     minutes = _train(train_copying.train_copying(settings, work, soften, backbone.vae_fingerprint))
-    weights = train_copying.trained_weights(settings, work)
+    weights = trained_weights(settings, work)
     model = build_descriptor(train_copying.SHAPE)
     # As the folder's reader will have them, after half precision.
     halved = copying_model.halved(weights)

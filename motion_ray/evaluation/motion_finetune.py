@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from motion_ray.config import ClipConfig
-from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.data.jester import FPS, JesterClip
 from motion_ray.data.video import probe, read_clip
 from motion_ray.errors import BaseModelError
@@ -37,20 +36,10 @@ from motion_ray.evaluation.motion_input import ClipPreparation
 from motion_ray.evaluation.statistics import Share, share_of
 from motion_ray.files import atomic_directory
 from motion_ray.manifest import canonical_json, sha256_of
-from motion_ray.pretraining.loop import (
-    TrainingProgress,
-    claim_work_folder,
-    final_state,
-    load_module_state,
-    module_state,
-    train,
-    update,
-    with_prefix,
-)
-from motion_ray.pretraining.rates import warm_cosine
+from motion_ray.pretraining.loop import TrainingProgress, claim_work_folder, train
+from motion_ray.pretraining.one_model import OneModelTraining, checkpoints_of, trained_weights
 from motion_ray.tensors import write_tensors
 
-LOWEST_RATE = 0.01  # of the highest, at the end
 CARD = "accuracy.json"
 
 
@@ -121,7 +110,7 @@ def fine_tune(
     yield from train(
         _Trainer(settings, start, data, torch.device(device)),
         settings.steps,
-        CheckpointFolder(work / "checkpoints"),
+        checkpoints_of(work),
         settings.checkpoint_every,
     )
 
@@ -153,11 +142,11 @@ def write_classifier(
         CheckpointError: the training has not finished.
         BaseModelError: the folder cannot be written.
     """
-    state = final_state(CheckpointFolder(work / "checkpoints"), settings.steps)
+    weights = trained_weights(settings, work)
     staged = work / "model"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()
-    write_tensors(staged / WEIGHTS, with_prefix(state, "model"))
+    write_tensors(staged / WEIGHTS, weights)
     config = _new_classes(read_json_object(start / CONFIG), data.labels)
     (staged / CONFIG).write_text(canonical_json(config))
     shutil.copyfile(start / PREPROCESSOR, staged / PREPROCESSOR)
@@ -186,7 +175,7 @@ def accuracy(classifier: MotionClassifier, data: LabelledClips, seconds: float) 
     return share_of(verdicts)
 
 
-class _Trainer:
+class _Trainer(OneModelTraining):
     """The loop of :func:`fine_tune`; in single precision."""
 
     def __init__(
@@ -195,23 +184,19 @@ class _Trainer:
         self.settings, self.data, self.device = settings, data, device
         self.model, self.preparation = _open(start, data.labels, settings.seed)
         self.model.to(device)
-        self.optimizer = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
+        super().__init__(settings, self.model, optimizer)
 
-    def step(self, step: int) -> float:
-        """One update."""
+    def loss(self, step: int) -> Tensor:
+        """See :class:`OneModelTraining`."""
         s = self.settings
-        self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = s.lr * warm_cosine(step, s.steps, s.warmup, LOWEST_RATE)
         inputs, labels = self._batch(step)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(s.seed * 1_000_003 + step)  # of dropout
             logits = self.model(pixel_values=inputs).logits
-        loss = functional.cross_entropy(logits, labels, label_smoothing=s.smoothing)
-        update(self.model, self.optimizer, loss)
-        return loss.item()
+        return functional.cross_entropy(logits, labels, label_smoothing=s.smoothing)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Prepared clips ``[b, f, 3, h, w]`` and classes ``[b]`` of a step: rounds over all clips,
@@ -227,14 +212,6 @@ class _Trainer:
         inputs = torch.cat([self.preparation(video[None].to(self.device)) for video in videos])
         labels = torch.tensor([self.data.labels.index(clip.label) for clip in chosen])
         return inputs, labels.to(self.device)
-
-    def state(self) -> dict[str, Tensor]:
-        """Weights and moments."""
-        return module_state({"model": self.model}, self.optimizer)
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Weights and moments."""
-        load_module_state({"model": self.model}, self.optimizer, state)
 
 
 def _open(start: Path, labels: Sequence[str], seed: int) -> tuple[nn.Module, ClipPreparation]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,6 @@ from open_clip.model import CLIP
 from torch import Tensor
 from torch.nn import functional
 
-from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.errors import CheckpointError
 from motion_ray.evaluation.clip_data import (
     RoundTrip,
@@ -35,22 +34,12 @@ from motion_ray.evaluation.clip_model import MEAN, STD, build_tokenizer, model_c
 from motion_ray.evaluation.disturb import shifted
 from motion_ray.files import atomic_directory
 from motion_ray.precision import compute_context
-from motion_ray.pretraining.loop import (
-    TrainingProgress,
-    claim_work_folder,
-    final_state,
-    load_module_state,
-    module_state,
-    train,
-    update,
-    with_prefix,
-)
-from motion_ray.pretraining.rates import warm_cosine
+from motion_ray.pretraining.loop import TrainingProgress, claim_work_folder, train
+from motion_ray.pretraining.one_model import OneModelTraining, checkpoints_of
 from motion_ray.tensors import read_tensors, write_tensors
 
 HIGHEST_SCALE = math.log(100)  # of the learned inverse temperature, as in CLIP
 WIDEST_SHIFT = 3  # pixels
-LR_FLOOR = 0.01  # share of the highest learning rate that is left at the end
 
 
 @dataclass(frozen=True)
@@ -135,20 +124,10 @@ def train_clip(
     yield from train(
         _Trainer(settings, scenes, data),
         settings.steps,
-        CheckpointFolder(work / "checkpoints"),
+        checkpoints_of(work),
         settings.checkpoint_every,
         data.cpu_seconds,
     )
-
-
-def trained_weights(settings: ClipTraining, work: Path) -> dict[str, Tensor]:
-    """The state of the finished model.
-
-    Raises:
-        CheckpointError: the training has not finished.
-    """
-    state = final_state(CheckpointFolder(work / "checkpoints"), settings.steps)
-    return with_prefix(state, "model")
 
 
 def _prepare(
@@ -187,44 +166,43 @@ def _read_frames(folder: Path, settings: ClipTraining) -> _Frames:
     )
 
 
-class _Trainer:
+class _Trainer(OneModelTraining):
     """The loop of :func:`train_clip`."""
 
     def __init__(self, settings: ClipTraining, scenes: Sequence[Any], data: _Frames) -> None:
         self.settings, self.scenes, self.data = settings, scenes, data
         self.tokenizer = build_tokenizer()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(
-                settings.seed
-            )  # modules initialise themselves from the global generator
+            # Modules initialise themselves from the global generator.
+            torch.manual_seed(settings.seed)
             cfg = model_config(self.tokenizer.get_vocab_size())["model_cfg"]
             self.model = CLIP(cfg["embed_dim"], cfg["vision_cfg"], cfg["text_cfg"])
         self.model.visual.to(memory_format=torch.channels_last)  # pyright: ignore
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             [{"params": matrices}, {"params": others, "weight_decay": 0.0}],
             lr=settings.lr,
             betas=(0.9, 0.98),
             weight_decay=settings.weight_decay,
         )
+        super().__init__(settings, self.model, optimizer)
 
-    def step(self, step: int) -> float:
-        """One update."""
-        s = self.settings
-        self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = s.lr * warm_cosine(step, s.steps, s.warmup, LR_FLOOR)
+    def loss(self, step: int) -> Tensor:
+        """See :class:`OneModelTraining`."""
         images, tokens, true = self._batch(step)
         with compute_context("auto", images.device):
             features = self.model.encode_image(images)  # pyright: ignore
         image = functional.normalize(features.float(), dim=-1)
         text = functional.normalize(self.model.encode_text(tokens), dim=-1)  # pyright: ignore
-        loss = contrastive_loss(image, text, self.model.logit_scale, true)
-        update(self.model, self.optimizer, loss)
+        return contrastive_loss(image, text, self.model.logit_scale, true)
+
+    def step(self, step: int) -> float:
+        """One update, after which the temperature is in its bounds."""
+        loss = super().step(step)
         with torch.no_grad():
             self.model.logit_scale.clamp_(max=HIGHEST_SCALE)
-        return loss.item()
+        return loss
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Images ``[b, 3, s, s]``, token ids ``[b, n]`` and true pairs ``[b, b]`` of a step."""
@@ -242,14 +220,6 @@ class _Trainer:
         encoded = self.tokenizer.encode_batch([each.text for each in said])
         ids = torch.tensor([each.ids for each in encoded])
         return _augmented(frames, generator), ids, true_pairs(scenes, said)
-
-    def state(self) -> dict[str, Tensor]:
-        """Weights and moments."""
-        return module_state({"model": self.model}, self.optimizer)
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Weights and moments."""
-        load_module_state({"model": self.model}, self.optimizer, state)
 
 
 def _augmented(frames: Tensor, generator: torch.Generator) -> Tensor:

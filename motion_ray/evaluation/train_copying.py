@@ -10,7 +10,7 @@ would take for a copy. Shapes: b batch, d length of a descriptor, s picture side
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,29 +19,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.data.puppets.render import render_batch
 from motion_ray.data.puppets.world import PuppetScene
 from motion_ray.evaluation.clip_data import RoundTrip
 from motion_ray.evaluation.copying_data import GROUP, copied, group_scenes, most_alike
 from motion_ray.evaluation.copying_network import DescriptorShape, build_descriptor, network_input
-from motion_ray.pretraining.loop import (
-    TrainingProgress,
-    claim_work_folder,
-    final_state,
-    load_module_state,
-    module_state,
-    train,
-    update,
-    with_prefix,
-)
+from motion_ray.pretraining.loop import TrainingProgress, claim_work_folder, train
+from motion_ray.pretraining.one_model import OneModelTraining, checkpoints_of
 from motion_ray.pretraining.parts import LongArray, Parts
-from motion_ray.pretraining.rates import warm_cosine
 
 SHAPE = DescriptorShape()
 GROUPS_PER_PART, GROUPS_AT_ONCE = 128, 16
 SECONDS = "cpu_seconds.txt"
-LOWEST_RATE = 0.01  # of the highest, at the end
 CLOSEST = 1e-4  # distance below which two descriptors repel no more strongly
 
 
@@ -128,20 +117,10 @@ def train_copying(
     yield from train(
         _Trainer(settings, parts.open()),
         settings.steps,
-        CheckpointFolder(work / "checkpoints"),
+        checkpoints_of(work),
         settings.checkpoint_every,
         sum(float(text) for text in parts.texts(SECONDS)),
     )
-
-
-def trained_weights(settings: CopyTraining, work: Path) -> dict[str, Tensor]:
-    """The state of the finished model.
-
-    Raises:
-        CheckpointError: the training has not finished.
-    """
-    state = final_state(CheckpointFolder(work / "checkpoints"), settings.steps)
-    return with_prefix(state, "model")
 
 
 def _prepare(
@@ -167,7 +146,7 @@ def _since(started: float) -> float:
     return time.process_time() - started
 
 
-class _Trainer:
+class _Trainer(OneModelTraining):
     """The loop of :func:`train_copying`."""
 
     def __init__(self, settings: CopyTraining, frames: LongArray) -> None:
@@ -176,22 +155,17 @@ class _Trainer:
             # Modules initialise themselves from the global generator.
             torch.manual_seed(settings.seed)
             self.model = build_descriptor(SHAPE)
-        self.optimizer = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
+        super().__init__(settings, self.model, optimizer)
 
-    def step(self, step: int) -> float:
-        """One update."""
+    def loss(self, step: int) -> Tensor:
+        """See :class:`OneModelTraining`."""
         s = self.settings
-        self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = s.lr * warm_cosine(step, s.steps, s.warmup, LOWEST_RATE)
-        views = self._views(step)
-        vectors = functional.normalize(self.model(network_input(views)), dim=-1)
+        vectors = functional.normalize(self.model(network_input(self._views(step))), dim=-1)
         one, other = vectors.chunk(2)
-        loss = copy_loss(one, other, s.temperature, s.entropy)
-        update(self.model, self.optimizer, loss)
-        return loss.item()
+        return copy_loss(one, other, s.temperature, s.entropy)
 
     def _views(self, step: int) -> Tensor:
         """Two copies of each frame of a step, ``[2b, 3, s, s]``; each is drawn or from the VAE."""
@@ -205,11 +179,3 @@ class _Trainer:
             pairs[index, torch.randint(2, (len(pairs),), generator=generator)] for _ in range(2)
         ]
         return torch.cat([copied(view, generator) for view in views])
-
-    def state(self) -> dict[str, Tensor]:
-        """Weights, statistics and moments."""
-        return module_state({"model": self.model}, self.optimizer)
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Weights, statistics and moments."""
-        load_module_state({"model": self.model}, self.optimizer, state)

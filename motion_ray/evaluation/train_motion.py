@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.data.puppets.motions import NAMED_MOTIONS
 from motion_ray.data.puppets.render import render_batch
 from motion_ray.data.puppets.world import PuppetScene, sample_scene
@@ -33,22 +32,12 @@ from motion_ray.evaluation.motion_data import (
 )
 from motion_ray.evaluation.motion_model import SHAPE, normalised
 from motion_ray.evaluation.motion_resnet import build_resnet, resnet_logits
-from motion_ray.pretraining.loop import (
-    TrainingProgress,
-    claim_work_folder,
-    final_state,
-    load_module_state,
-    module_state,
-    train,
-    update,
-    with_prefix,
-)
+from motion_ray.pretraining.loop import TrainingProgress, claim_work_folder, train
+from motion_ray.pretraining.one_model import OneModelTraining, checkpoints_of
 from motion_ray.pretraining.parts import LongArray, Parts
-from motion_ray.pretraining.rates import warm_cosine
 
 CLIPS_PER_PART = 256
 SECONDS = "cpu_seconds.txt"
-LOWEST_RATE = 0.01  # of the highest, at the end
 
 
 @dataclass(frozen=True)
@@ -108,20 +97,10 @@ def train_motion(
     yield from train(
         _Trainer(settings, scenes, parts.open()),
         settings.steps,
-        CheckpointFolder(work / "checkpoints"),
+        checkpoints_of(work),
         settings.checkpoint_every,
         sum(float(text) for text in parts.texts(SECONDS)),
     )
-
-
-def trained_weights(settings: MotionTraining, work: Path) -> dict[str, Tensor]:
-    """The state of the finished model.
-
-    Raises:
-        CheckpointError: the training has not finished.
-    """
-    state = final_state(CheckpointFolder(work / "checkpoints"), settings.steps)
-    return with_prefix(state, "model")
 
 
 def _soften(
@@ -142,7 +121,7 @@ def _since(started: float) -> float:
     return time.process_time() - started
 
 
-class _Trainer:
+class _Trainer(OneModelTraining):
     """The loop of :func:`train_motion`.
 
     In single precision throughout: in bfloat16 the weights' gradient of a convolution over time
@@ -156,25 +135,21 @@ class _Trainer:
         with torch.random.fork_rng(devices=[]):
             # Modules initialise themselves from the global generator.
             torch.manual_seed(settings.seed)
-            self.model = build_resnet(SHAPE, len(NAMED_MOTIONS))
-        self.logits = resnet_logits(self.model)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
+            model = build_resnet(SHAPE, len(NAMED_MOTIONS))
+        self.logits = resnet_logits(model)
+        optimizer = torch.optim.AdamW(
+            model.parameters(),
             lr=settings.lr,
             betas=(0.9, 0.98),
             weight_decay=settings.weight_decay,
         )
+        super().__init__(settings, model, optimizer)
 
-    def step(self, step: int) -> float:
-        """One update."""
-        s = self.settings
-        self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = s.lr * warm_cosine(step, s.steps, s.warmup, LOWEST_RATE)
+    def loss(self, step: int) -> Tensor:
+        """See :class:`OneModelTraining`."""
         inputs, labels = self._batch(step)
-        loss = functional.cross_entropy(self.logits(inputs), labels, label_smoothing=s.smoothing)
-        update(self.model, self.optimizer, loss)
-        return loss.item()
+        smoothing = self.settings.smoothing
+        return functional.cross_entropy(self.logits(inputs), labels, label_smoothing=smoothing)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Prepared clips ``[b, f, 3, s, s]`` and classes ``[b]`` of a step."""
@@ -188,11 +163,3 @@ class _Trainer:
         if len(old):
             clips = torch.cat([self.soft.take(old), clips])
         return normalised(disturbed(clips, scenes, generator)), labels_of(scenes)
-
-    def state(self) -> dict[str, Tensor]:
-        """Weights, statistics and moments."""
-        return module_state({"model": self.model}, self.optimizer)
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Weights, statistics and moments."""
-        load_module_state({"model": self.model}, self.optimizer, state)

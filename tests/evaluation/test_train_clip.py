@@ -34,8 +34,8 @@ from motion_ray.evaluation.train_clip import (
     ClipTraining,
     contrastive_loss,
     train_clip,
-    trained_weights,
 )
+from motion_ray.pretraining.one_model import trained_weights
 
 TINY = ClipTraining(scenes=12, steps=6, batch=8, warmup=2, checkpoint_every=2)
 

@@ -44,8 +44,8 @@ from motion_ray.evaluation.train_copying import (
     CopyTraining,
     copy_loss,
     train_copying,
-    trained_weights,
 )
+from motion_ray.pretraining.one_model import trained_weights
 
 TINY = CopyTraining(groups=3, steps=4, batch_groups=2, warmup=1, checkpoint_every=2)
 

@@ -31,7 +31,8 @@ from motion_ray.evaluation.motion_model import normalised, write_motion_folder
 from motion_ray.evaluation.motion_resnet import ResNetShape, build_resnet, resnet_logits
 from motion_ray.evaluation.motion_scores import compare, score_classifier
 from motion_ray.evaluation.statistics import Share
-from motion_ray.evaluation.train_motion import MotionTraining, train_motion, trained_weights
+from motion_ray.evaluation.train_motion import MotionTraining, train_motion
+from motion_ray.pretraining.one_model import trained_weights
 
 TINY = MotionTraining(soft_clips=4, steps=4, batch=4, warmup=1, checkpoint_every=2)
 
