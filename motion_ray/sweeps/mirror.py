@@ -194,10 +194,16 @@ class RunMirror:
         path = _path(attempt, number)
         data = self._place.read(path)
         try:
-            return _SNAPSHOT.validate_json(data or b"")
+            snapshot = _SNAPSHOT.validate_json(data or b"")
         except ValidationError as fault:
             rule = "is no snapshot"
             raise MirrorError(f"{self.uri}/{path}", rule, "restore it") from fault
+        # Whoever can write to the storage must not choose files of this machine.
+        strange = [name for name in snapshot if not _stays_inside(name)]
+        if strange:
+            rule = f"names {strange[0]!r}, which is not in a run folder"
+            raise MirrorError(f"{self.uri}/{path}", rule, "restore it")
+        return snapshot
 
     def _snapshots(self) -> list[tuple[int, int]]:
         found = [_NAME.fullmatch(name) for name in self._place.names("snapshots")]
@@ -235,6 +241,10 @@ class RunMirror:
 
 def _path(attempt: int, number: int) -> str:
     return f"snapshots/{attempt:06d}.{number:06d}.json"
+
+
+def _stays_inside(path: str) -> bool:
+    return "\\" not in path and not {"", ".", ".."}.intersection(path.split("/"))
 
 
 def _is_copied(path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -201,6 +202,23 @@ def test_a_damaged_copy_is_found_and_the_one_before_it_is_taken(
     fresh.mkdir()
     with pytest.raises(MirrorError, match="is damaged: its content changed"):
         RunMirror(uri, attempt=3).begin(fresh)
+
+
+@pytest.mark.parametrize("name", ["../run.json", "/run.json", "a/../../run.json", "..\\run.json"])
+def test_a_copy_cannot_be_brought_to_another_place(name: str, folder: Path, tmp_path: Path) -> None:
+    uri = tmp_path / "mirror"
+    mirror = RunMirror(str(uri), attempt=1)
+    mirror.begin(folder)
+    mirror.push(folder)
+    *older, newest = sorted((uri / "snapshots").iterdir())
+    for path in older:
+        path.unlink()
+    content = json.loads(newest.read_text())
+    newest.write_text(json.dumps({name: content["metrics.jsonl"]}))
+    other = tmp_path / "deep" / "node-2"
+    with pytest.raises(MirrorError, match="is not in a run folder"):
+        RunMirror(str(uri), attempt=2).begin(other)
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_a_reader_gets_what_it_asks_for(uri: str, folder: Path, tmp_path: Path) -> None:
