@@ -24,11 +24,11 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
+from benchmarks.served import Served, generate
+from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.customization.delta import DeltaHeader, MotionDelta
 from motion_ray.customization.swap import DeltaTarget
-from motion_ray.generation import VideoGenerator
-from motion_ray.recipes.puppet import puppet
+from motion_ray.recipes.paper import PAPER_GROUPS
 from motion_ray.serving.mix import Mix
 from motion_ray.serving.pool import MotionPool, PoolConfig
 from motion_ray.serving.sources import StoreSource
@@ -59,12 +59,11 @@ def single(record: DeltaRecord) -> Mix:
 
 def paper_delta(backbone: UNet3DBackbone, number: int) -> MotionDelta:
     """New values, in float16 as a trainer publishes them, for what the paper trains."""
-    wanted = puppet().groups
     generator = torch.Generator().manual_seed(number)
     tensors = {
-        name: (each + 0.01 * torch.randn(each.shape, generator=generator)).to(torch.float16)
+        name: (each.cpu() + 0.01 * torch.randn(each.shape, generator=generator)).to(torch.float16)
         for name, each in backbone.denoiser.named_parameters()
-        if backbone.group_of(name) in wanted
+        if backbone.group_of(name) in PAPER_GROUPS
     }
     return MotionDelta(header(backbone.fingerprint, f"m{number}", number), tensors)
 
@@ -94,26 +93,25 @@ def loads(pool: MotionPool, records: Sequence[DeltaRecord], *, from_disk: bool) 
         yield time.perf_counter() - started
 
 
-def generations(generator: VideoGenerator) -> Iterator[float]:
+def generations(backbone: UNet3DBackbone, served: Served) -> Iterator[float]:
+    """Videos of the untouched base."""
     for seed in itertools.count():
         started = time.perf_counter()
-        generator.generate(["a red robot doing the pll in the forest"], [seed])
+        generate(backbone, served.spec(None, seed=seed))
         yield time.perf_counter() - started
 
 
-def cost_of_a_change(folder: Path, repeats: int) -> None:
-    config = puppet()
-    backbone = load_backbone("puppet")
-    generator = VideoGenerator(backbone, config.sampling, config.clips, batch_size=1)
+def cost_of_a_change(folder: Path, repeats: int, served: Served) -> None:
+    backbone = served.open()
     store = DeltaStore(folder)
     records = [
         store.resolve(store.publish(paper_delta(backbone, number), f"m{number}"))
         for number in (1, 2)
     ]
     pool = MotionPool(StoreSource(store), backbone)
-    one = seconds(repeats, generations(generator))
-    device = backbone.device.type
-    print(f"(a) one generation on the embedded base ({device}, {config.sampling.steps} steps)")
+    one = seconds(repeats, generations(backbone, served))
+    device, steps = backbone.device.type, served.spec(None).steps
+    print(f"(a) one generation on the base {served.base} ({device}, {steps} steps)")
     print(f"    {one * 1e3:10.1f} ms   a delta: {records[0].nbytes / MB:.1f} MB in float16")
     for what, found in (
         ("change between motions that are ready", seconds(50, swaps(pool, records))),
@@ -264,7 +262,7 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=5, help="measured for part (a)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        cost_of_a_change(Path(folder) / "paper", args.generations)
+        cost_of_a_change(Path(folder) / "paper", args.generations, Served())
         eviction(args.motions, args.requests)
         many_motions(Path(folder) / "many", args.motions, args.requests)
 

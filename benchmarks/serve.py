@@ -3,6 +3,7 @@
     python -m benchmarks.serve
     python -m benchmarks.serve --quick
     python -m benchmarks.serve --parts b e
+    python -m benchmarks.serve --base zeroscope --motions 10 --requests 20
 
 Ratios of what was measured by turns on one machine; the seconds alone mean little. Parts: (a)
 changing the motion as a share of a generation; (b) latency with many motions under Zipf traffic
@@ -16,13 +17,16 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from benchmarks.pool import cost_of_a_change
 from benchmarks.serve_motions import latency, thousand
 from benchmarks.serve_naive import naive
 from benchmarks.serve_overhead import overhead
+from benchmarks.served import Served
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Size:
     """How much is measured.
 
     Attributes:
-        steps: denoising steps of a generation.
+        steps: denoising steps of a generation; null: the recipe's.
         motions: in the traffic of (b) and (c).
         requests: of that traffic, each way.
         many: motions of (d).
@@ -38,7 +42,7 @@ class Size:
         repeats: of (a) and (e).
     """
 
-    steps: int = 15
+    steps: int | None = None
     motions: int = 100
     requests: int = 100
     many: int = 1000
@@ -55,14 +59,23 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny numbers: does it run")
     parser.add_argument("--parts", nargs="+", choices="abcde", default=list("abcde"))
     parser.add_argument("--threads", type=int, default=2, help="of torch, everywhere")
+    parser.add_argument(
+        "--base", default="puppet", help="or a diffusers folder, at the paper's size"
+    )
+    parser.add_argument("--motions", type=int, help="of the traffic of (b) and (c)")
+    parser.add_argument("--requests", type=int, help="of that traffic, each way")
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     size = QUICK if args.quick else Size()
+    given = {"motions": args.motions, "requests": args.requests}
+    size = replace(size, **{name: value for name, value in given.items() if value is not None})
+    served = Served(args.base, size.steps)
     parts: dict[str, Callable[[Path], None]] = {
-        "a": lambda folder: cost_of_a_change(folder, size.repeats),
-        "b": lambda folder: latency(folder, size.motions, size.requests, size.steps),
-        "c": lambda folder: naive(folder, size.motions, size.requests, size.steps, args.threads),
-        "d": lambda folder: thousand(folder, size.many, size.many_requests),
-        "e": lambda folder: overhead(folder, size.repeats, size.steps, args.threads),
+        "a": lambda folder: cost_of_a_change(folder, size.repeats, served),
+        "b": lambda folder: latency(folder, size.motions, size.requests, served),
+        "c": lambda folder: naive(folder, size.motions, size.requests, served, args.threads),
+        "d": lambda folder: thousand(folder, size.many, size.many_requests, served),
+        "e": lambda folder: overhead(folder, size.repeats, served, args.threads),
     }
     for part in args.parts:
         with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import statistics
 import time
@@ -13,26 +14,23 @@ import psutil
 import torch
 
 from benchmarks.pool import header, paper_delta, zipf
-from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
-from motion_ray.config import ClipConfig, SamplingConfig
+from benchmarks.served import Served, generate
+from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.customization.delta import MotionDelta
-from motion_ray.generation import VideoGenerator
-from motion_ray.recipes.puppet import puppet
 from motion_ray.serving.catalog import MotionCatalog
 from motion_ray.serving.engine import MotionEngine
 from motion_ray.serving.jobs import AdmissionLimits, Job, NewJob
 from motion_ray.serving.pool import MotionPool, PoolConfig
 from motion_ray.serving.replica import Replica, ReplicaConfig
-from motion_ray.serving.requests import GenerationSpec, SpecMotion
+from motion_ray.serving.requests import GenerationSpec
 from motion_ray.serving.results import ResultFolder
 from motion_ray.serving.sources import StoreSource
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from motion_ray.serving.studio import write_file
 from motion_ray.serving.tier import OVERHEAD
 from motion_ray.store import DeltaRecord, DeltaStore
-from motion_ray.types import GeneratedVideo
+from motion_ray.threads import apart
 
-PROMPT = "a red robot doing the pll in the forest"
 ALIVE = 3  # jobs of the client that are accepted and not finished: one runs, two wait
 BLOCK = 10  # requests of one kind of traffic before the other one's turn
 DEVICE_SHARE, HOST_SHARE = 0.1, 0.2  # of all motions that fit into each tier
@@ -45,25 +43,6 @@ def publish(folder: Path, backbone: UNet3DBackbone, motions: int) -> list[DeltaR
         store.resolve(store.publish(paper_delta(backbone, number), f"m{number}"))
         for number in range(motions)
     ]
-
-
-def spec_for(record: DeltaRecord, steps: int, **changes: int) -> GenerationSpec:
-    config = puppet()
-    spec = GenerationSpec(
-        prompt=PROMPT,
-        negative_prompt="",
-        width=config.clips.width,
-        height=config.clips.height,
-        frames=config.clips.frames,
-        fps=round(config.sampling.fps),
-        steps=steps,
-        guidance=config.sampling.guidance,
-        seed=0,
-        motions=(
-            SpecMotion(id=record.name, version=record.version, sha256=record.sha256, weight=1.0),
-        ),
-    )
-    return spec.model_copy(update=changes)
 
 
 def pool_for(store: DeltaStore, backbone: UNet3DBackbone, motions: int, nbytes: int) -> MotionPool:
@@ -119,14 +98,14 @@ def drive(replica: Replica, jobs: SqliteJobStore, specs: Sequence[GenerationSpec
 # --- (b) latency ----------------------------------------------------------------------------------
 
 
-def latency(folder: Path, motions: int, requests: int, steps: int) -> None:
+def latency(folder: Path, motions: int, requests: int, served: Served) -> None:
     """Many motions against one, by turns."""
-    backbone = load_backbone("puppet")
+    backbone = apart(served.open)
     store = DeltaStore(folder / "store")
-    records = publish(folder / "store", backbone, motions)
+    records = apart(lambda: publish(folder / "store", backbone, motions))
     pool = pool_for(store, backbone, motions, records[0].nbytes)
-    many = [spec_for(records[number], steps) for number in zipf(motions, requests)]
-    one = [spec_for(records[0], steps)] * requests
+    many = [served.spec(records[number]) for number in zipf(motions, requests)]
+    one = [served.spec(records[0])] * requests
     took: dict[str, list[float]] = {"many": [], "one": []}
     with serving(folder, backbone, store, pool) as (replica, jobs):
         drive(replica, jobs, one[:ALIVE])  # warm
@@ -142,15 +121,6 @@ def latency(folder: Path, motions: int, requests: int, steps: int) -> None:
     print(f"    ready  {100 * found.device.hits / asked:.1f} % of all requests")
 
 
-def generate(backbone: UNet3DBackbone, spec: GenerationSpec) -> GeneratedVideo:
-    sampling = SamplingConfig(steps=spec.steps, guidance=spec.guidance, fps=spec.fps)
-    clips = ClipConfig(frames=spec.frames, height=spec.height, width=spec.width)
-    [video] = VideoGenerator(backbone, sampling, clips, batch_size=1).generate(
-        [spec.prompt], [spec.seed]
-    )
-    return video
-
-
 # --- (d) a thousand motions -----------------------------------------------------------------------
 
 
@@ -162,36 +132,37 @@ def small_delta(backbone: UNet3DBackbone, number: int) -> MotionDelta:
         if name.endswith("attn1.to_v.weight") and "temp_attentions" in name
     )
     generator = torch.Generator().manual_seed(number)
+    value = value.cpu()
     changed = value + value.std() * torch.randn(value.shape, generator=generator)
     return MotionDelta(header(backbone.fingerprint, f"m{number}", number), {name: changed})
 
 
-def output(backbone: UNet3DBackbone, record: DeltaRecord) -> str:
-    """Sha256 of a small video with whatever is applied to the base."""
-    spec = spec_for(record, 1, frames=2, width=32, height=32)
-    return hashlib.sha256(generate(backbone, spec).frames.numpy().tobytes()).hexdigest()
+def output(backbone: UNet3DBackbone, spec: GenerationSpec) -> str:
+    """Sha256 of a video with whatever is applied to the base."""
+    return hashlib.sha256(generate(backbone, spec).frames.cpu().numpy().tobytes()).hexdigest()
 
 
-def thousand(folder: Path, motions: int, requests: int) -> None:
+def thousand(folder: Path, motions: int, requests: int, served: Served) -> None:
     """The right output for every request, in budgets of a twentieth and a tenth of all motions."""
-    backbone = load_backbone("puppet")
+    backbone = served.open()
     store = DeltaStore(folder)
     deltas = (small_delta(backbone, number) for number in range(motions))
+    small = functools.partial(served.spec, steps=1, frames=2, width=32, height=32)
     expected: list[str] = []
     records: list[DeltaRecord] = []
     for number, delta in enumerate(deltas):
         records.append(store.resolve(store.publish(delta, f"m{number}")))
         with delta.applied(backbone):  # the reference: no pool, no store
-            expected.append(output(backbone, records[-1]))
+            expected.append(output(backbone, small(records[-1])))
     size = records[0].nbytes + OVERHEAD
     config = PoolConfig(device_bytes=size * motions // 20, host_bytes=size * motions // 10)
     pool = MotionPool(StoreSource(store), backbone, config)
     catalog = MotionCatalog(store, backbone.fingerprint)
     process, memory, wrong = psutil.Process(), list[int](), 0
     for count, number in enumerate(zipf(motions, requests)):
-        mix = spec_for(records[number], 1).mix(catalog)
-        with pool.lease(mix) as lease, lease.applied():
-            wrong += output(backbone, records[number]) != expected[number]
+        spec = small(records[number])
+        with pool.lease(spec.mix(catalog)) as lease, lease.applied():
+            wrong += output(backbone, spec) != expected[number]
         if count % max(1, requests // 20) == 0:
             memory.append(process.memory_info().rss)
     found = pool.statistics()

@@ -19,16 +19,9 @@ from diffusers import TextToVideoSDPipeline
 from torch import Tensor
 
 from benchmarks.pool import zipf
-from benchmarks.serve_motions import (
-    BLOCK,
-    drive,
-    generate,
-    pool_for,
-    publish,
-    serving,
-    spec_for,
-)
-from motion_ray.backbones.unet3d import EMBEDDED_FOLDER, load_backbone, quiet_loading
+from benchmarks.serve_motions import BLOCK, drive, pool_for, publish, serving
+from benchmarks.served import Served, generate
+from motion_ray.backbones.unet3d import EMBEDDED, EMBEDDED_FOLDER, quiet_loading
 from motion_ray.customization.delta import MotionDelta
 from motion_ray.serving.studio import write_file
 from motion_ray.store import DeltaStore
@@ -39,14 +32,14 @@ from motion_ray.types import GeneratedVideo
 class Server(Protocol):
     """Makes a video for each motion that is asked for, in order."""
 
-    def serve(self, wanted: Sequence[str], steps: int) -> None:
+    def serve(self, wanted: Sequence[str]) -> None:
         """Return once all videos are on disk."""
         ...
 
 
-def naive(folder: Path, motions: int, requests: int, steps: int, threads: int) -> None:
+def naive(folder: Path, motions: int, requests: int, served: Served, threads: int) -> None:
     """Videos a second, of servers that get the same requests in the same order, by turns."""
-    backbone = load_backbone("puppet")
+    backbone = apart(served.open)
     records = publish(folder / "store", backbone, motions)
     wanted = [records[number].reference for number in zipf(motions, requests)]
     with tempfile.TemporaryDirectory() as scratch:
@@ -55,12 +48,12 @@ def naive(folder: Path, motions: int, requests: int, steps: int, threads: int) -
                 1,
                 multiprocessing.get_context("spawn"),
                 initializer=_open,
-                initargs=(kind, Path(scratch) / kind, folder / "store", motions, threads),
+                initargs=(kind, Path(scratch) / kind, folder / "store", motions, served, threads),
             )
             for kind in SERVERS
         }
         try:
-            seconds = _by_turns(pools, wanted, steps)
+            seconds = _by_turns(pools, wanted)
         finally:
             for pool in pools.values():
                 pool.shutdown()
@@ -72,16 +65,14 @@ def naive(folder: Path, motions: int, requests: int, steps: int, threads: int) -
             print(f"    {kind:<44}  {requests / took:.3f} a second; ours is {ratio:.2f} times that")
 
 
-def _by_turns(
-    pools: dict[str, ProcessPoolExecutor], wanted: Sequence[str], steps: int
-) -> dict[str, float]:
+def _by_turns(pools: dict[str, ProcessPoolExecutor], wanted: Sequence[str]) -> dict[str, float]:
     for pool in pools.values():
-        pool.submit(_serve, wanted[:1], steps).result()  # warm
+        pool.submit(_serve, wanted[:1]).result()  # warm
     seconds = dict.fromkeys(pools, 0.0)
     for start in range(0, len(wanted), BLOCK):
         for kind, pool in pools.items():
             began = time.perf_counter()
-            pool.submit(_serve, wanted[start : start + BLOCK], steps).result()
+            pool.submit(_serve, wanted[start : start + BLOCK]).result()
             seconds[kind] += time.perf_counter() - began
     return seconds
 
@@ -91,15 +82,15 @@ def _by_turns(
 _server: Server
 
 
-def _open(kind: str, folder: Path, store: Path, motions: int, threads: int) -> None:
+def _open(kind: str, folder: Path, store: Path, motions: int, served: Served, threads: int) -> None:
     global _server
     torch.set_num_threads(threads)
     folder.mkdir(parents=True)
-    _server = apart(lambda: SERVERS[kind](folder, DeltaStore(store), motions))
+    _server = apart(lambda: SERVERS[kind](folder, DeltaStore(store), motions, served))
 
 
-def _serve(wanted: Sequence[str], steps: int) -> None:
-    _server.serve(wanted, steps)
+def _serve(wanted: Sequence[str]) -> None:
+    _server.serve(wanted)
 
 
 class Ours:
@@ -109,19 +100,20 @@ class Ours:
         folder: for jobs and videos.
         store: of motions.
         motions: how many there are.
+        served: what is asked.
     """
 
-    def __init__(self, folder: Path, store: DeltaStore, motions: int) -> None:
-        backbone = load_backbone("puppet")
-        self._store = store
+    def __init__(self, folder: Path, store: DeltaStore, motions: int, served: Served) -> None:
+        backbone = served.open()
+        self._store, self._served = store, served
         pool = pool_for(store, backbone, motions, store.resolve("m0").nbytes)
         self._open = ExitStack()  # to the end of the process
         serve = serving(folder, backbone, store, pool)
         self._replica, self._jobs = self._open.enter_context(serve)
 
-    def serve(self, wanted: Sequence[str], steps: int) -> None:
+    def serve(self, wanted: Sequence[str]) -> None:
         """See :class:`Server`; a client keeps a few jobs waiting."""
-        specs = [spec_for(self._store.resolve(reference), steps) for reference in wanted]
+        specs = [self._served.spec(self._store.resolve(reference)) for reference in wanted]
         drive(self._replica, self._jobs, specs)
 
 
@@ -131,28 +123,30 @@ class FromDisk:
     Args:
         folder: for the videos.
         store: of motions.
+        served: what is asked.
         reload: read the base model as well.
     """
 
-    def __init__(self, folder: Path, store: DeltaStore, *, reload: bool) -> None:
-        self._folder, self._store, self._reload = folder, store, reload
-        self._backbone = load_backbone("puppet")
+    def __init__(self, folder: Path, store: DeltaStore, served: Served, *, reload: bool) -> None:
+        self._folder, self._store, self._served, self._reload = folder, store, served, reload
+        self._backbone = served.open()
         self._reference = ""
         self._delta: MotionDelta | None = None
 
-    def serve(self, wanted: Sequence[str], steps: int) -> None:
+    def serve(self, wanted: Sequence[str]) -> None:
         """See :class:`Server`."""
         for reference in wanted:
             delta = self._read(reference)
             with delta.applied(self._backbone):
-                video = generate(self._backbone, spec_for(self._store.resolve(reference), steps))
+                spec = self._served.spec(self._store.resolve(reference))
+                video = generate(self._backbone, spec)
             write_file(self._folder / "naive.mp4", video)
 
     def _read(self, reference: str) -> MotionDelta:
         if self._delta is None or self._reference != reference:
             self._delta, self._reference = self._store.load(reference), reference
             if self._reload:
-                self._backbone = load_backbone("puppet")
+                self._backbone = self._served.open()
         return self._delta
 
 
@@ -162,37 +156,43 @@ class Stock:
     Args:
         folder: for the videos.
         store: of motions.
+        served: what is asked.
     """
 
-    def __init__(self, folder: Path, store: DeltaStore) -> None:
-        self._folder, self._store = folder, store
+    def __init__(self, folder: Path, store: DeltaStore, served: Served) -> None:
+        self._folder, self._store, self._served = folder, store, served
         self._reference = ""
 
-    def serve(self, wanted: Sequence[str], steps: int) -> None:
+    def serve(self, wanted: Sequence[str]) -> None:
         """See :class:`Server`."""
         for reference in wanted:
             if reference != self._reference:
                 self._make(reference)
-            spec = spec_for(self._store.resolve(reference), steps)
+            spec = self._served.spec(self._store.resolve(reference))
             drawn = self._pipeline(
                 spec.prompt,
                 num_frames=spec.frames,
                 height=spec.height,
                 width=spec.width,
-                num_inference_steps=steps,
+                num_inference_steps=spec.steps,
                 guidance_scale=spec.guidance,
                 generator=torch.Generator().manual_seed(spec.seed),
                 output_type="pt",
                 return_dict=False,
             )[0]
             assert isinstance(drawn, Tensor)  # [1, f, 3, h, w] in 0..1
-            pixels = (drawn[0] * 255).round().to(torch.uint8)
+            pixels = (drawn[0].float().cpu() * 255).round().to(torch.uint8)
             video = GeneratedVideo(pixels, spec.fps, spec.prompt, spec.seed)
             write_file(self._folder / "naive.mp4", video)
 
     def _make(self, reference: str) -> None:
+        gpu = torch.cuda.is_available()
+        folder = EMBEDDED_FOLDER if self._served.base == EMBEDDED else self._served.base
         with quiet_loading():
-            pipeline = TextToVideoSDPipeline.from_pretrained(EMBEDDED_FOLDER, dtype=torch.float32)
+            pipeline = TextToVideoSDPipeline.from_pretrained(
+                folder, dtype=torch.float16 if gpu else torch.float32
+            )
+        pipeline.to("cuda" if gpu else "cpu")
         changed = self._store.load(reference).tensors
         pipeline.unet.load_state_dict(changed, strict=False)
         for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
@@ -202,13 +202,15 @@ class Stock:
 
 
 OURS = "ours"
-SERVERS: dict[str, Callable[[Path, DeltaStore, int], Server]] = {
+SERVERS: dict[str, Callable[[Path, DeltaStore, int, Served], Server]] = {
     OURS: Ours,
-    "our generator, a delta read at every change": lambda folder, store, _: FromDisk(
-        folder, store, reload=False
+    "our generator, a delta read at every change": lambda folder, store, _, served: FromDisk(
+        folder, store, served, reload=False
     ),
-    "our generator, all reloaded at every change": lambda folder, store, _: FromDisk(
-        folder, store, reload=True
+    "our generator, all reloaded at every change": lambda folder, store, _, served: FromDisk(
+        folder, store, served, reload=True
     ),
-    "diffusers' pipeline, made at every change": lambda folder, store, _: Stock(folder, store),
+    "diffusers' pipeline, made at every change": lambda folder, store, _, served: Stock(
+        folder, store, served
+    ),
 }

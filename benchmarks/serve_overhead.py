@@ -13,38 +13,24 @@ from pathlib import Path
 import torch
 from ray import serve
 
-from benchmarks.serve_motions import PROMPT, generate
+from benchmarks.served import Served, generate
 from deployments.app import build
-from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.cluster.serving import ServeArguments
 from motion_ray.cluster.session import open_cluster
-from motion_ray.recipes.puppet import puppet
 from motion_ray.serving.requests import GenerationSpec
 
 READY_S = 300.0
 
 
-def overhead(folder: Path, repeats: int, steps: int, threads: int) -> None:
+def overhead(folder: Path, repeats: int, served: Served, threads: int) -> None:
     """The same videos by turns: a function call, and POST /v1/videos/sync."""
     torch.set_num_threads(threads)
-    backbone = load_backbone("puppet", "cpu")
-    config = puppet()
-    spec = GenerationSpec(
-        prompt=PROMPT.replace("pll", "waving"),
-        negative_prompt="",
-        width=config.clips.width,
-        height=config.clips.height,
-        frames=config.clips.frames,
-        fps=round(config.sampling.fps),
-        steps=steps,
-        guidance=config.sampling.guidance,
-        seed=0,
-    )
+    backbone, spec = served.open(), served.spec(None)
     direct: list[float] = []
-    served: list[float] = []
+    asked: list[float] = []
     outside: list[float] = []
     with open_cluster(None, cpus=threads):
-        address = start(folder, threads)
+        address = start(folder, served, threads)
         generate(backbone, spec)
         post(address, spec)
         for _ in range(repeats):
@@ -52,24 +38,28 @@ def overhead(folder: Path, repeats: int, steps: int, threads: int) -> None:
             generate(backbone, spec)
             direct.append(time.perf_counter() - started)
             whole, generating = post(address, spec)
-            served.append(whole)
+            asked.append(whole)
             outside.append(whole / generating)
         serve.shutdown()
-    call, request = statistics.median(direct), statistics.median(served)
-    print(f"(e) one video at a time, {steps} steps, {repeats} each by turns")
+    call, request = statistics.median(direct), statistics.median(asked)
+    print(f"(e) one video at a time, {spec.steps} steps, {repeats} each by turns")
     print(f"    direct {call:.3f} s, over HTTP {request:.3f} s")
     print(f"    ratio  {request / call:.3f}")
     print(f"    to what the generator itself took  {statistics.median(outside):.3f}")
 
 
-def start(folder: Path, threads: int) -> str:
+def start(folder: Path, served: Served, threads: int) -> str:
     """Start the server on this machine; its address, once it is ready."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     arguments = ServeArguments(
-        store=str(folder / "store"), state=folder / "state", threads=threads, device="cpu"
+        base=served.base,
+        store=str(folder / "store"),
+        state=folder / "state",
+        threads=threads,
+        device="gpu" if torch.cuda.is_available() else "cpu",
     )
     serve.run(build(arguments), name="benchmark")
     address = f"http://127.0.0.1:{port}"
