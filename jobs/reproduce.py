@@ -106,8 +106,8 @@ def _reproduce(options: argparse.Namespace, command: str) -> None:
     quick = "-quick" if options.quick else ""
     named = options.out or f"reproduction-{scale.name}{quick}"
     out = lasting_path(str(named), "--out", Path.cwd())
+    kept, console = _known(options, scale), Console()
     out.mkdir(parents=True, exist_ok=True)
-    console, kept = Console(), _known(options, scale)
     found, calls = _work(options, command, scale, experiments, out, console, kept)
     sections = sections_of(found)
     spent = f"{len(found.trained)} cells, {found.seconds / 60:.0f} minutes of training in all"

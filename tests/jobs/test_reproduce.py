@@ -47,6 +47,7 @@ def test_a_scale_can_be_narrowed():
         (["table1", "--prompts", "0"], "--prompts: is at least 1, got 0"),
         (["table1", "--motions", "flying"], "there is no 'flying' in the puppet world"),
         (["table1", "--address", "http://here:8265"], "a driver joins a cluster by host:port"),
+        (["table1", "--known", "nowhere"], "puppet/kept/cells.json: holds no cells"),
     ],
 )
 def test_what_is_wrong_is_said_at_once(words, message, tmp_path, capsys):
