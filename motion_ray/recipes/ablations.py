@@ -22,30 +22,40 @@ class Variant:
         title: in tables.
         changes: nested, for :meth:`CustomizationConfig.replace`.
         rate: the learning rate is multiplied by this.
+        often: validated so many times as often. Where all spatial layers train, appearance is below
+            the floor so soon that there would be no step to keep.
     """
 
     name: str
     title: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     rate: float = 1.0
+    often: int = 1
 
     def on(self, ours: CustomizationConfig) -> CustomizationConfig:
         """The variant of our method at a scale."""
         if self is OURS:
             return ours
         lr = ours.optimizer.lr * self.rate
-        named = {"recipe": f"{ours.recipe}-{self.name}", "optimizer": {"lr": lr}}
+        every = max(1, ours.validation.every // self.often)
+        named = {
+            "recipe": f"{ours.recipe}-{self.name}",
+            "optimizer": {"lr": lr},
+            "validation": {"every": every},
+        }
         return ours.replace(dict(self.changes)).replace(named)
 
 
 OURS = Variant("ours", "ours")
 
 SPATIAL_NONE = Variant("spatial-none", "no spatial layers", {"groups": sorted(TEMPORAL)})
-SPATIAL_ALL = Variant("spatial-all", "all spatial layers", {"groups": sorted(TEMPORAL | SPATIAL)})
+SPATIAL_ALL = Variant(
+    "spatial-all", "all spatial layers", {"groups": sorted(TEMPORAL | SPATIAL)}, often=3
+)
 TEMPORAL_NONE = Variant(
     "temporal-none", "no temporal layers", {"groups": [ParameterGroup.SPATIAL_CROSS_KV]}
 )
-ALL_PARAMETERS = Variant("all", "all parameters", {"groups": sorted(ParameterGroup)})
+ALL_PARAMETERS = Variant("all", "all parameters", {"groups": sorted(ParameterGroup)}, often=3)
 TOKEN_TRAINED = Variant("token-trained", "token trained", {"train_token": True})
 UNIFORM = Variant("uniform", "uniform timesteps", {"density": UniformDensity().model_dump()})
 REGULARIZATION_NONE = Variant(

@@ -116,7 +116,7 @@ def test_table_2_changes_one_thing_at_a_time():
     ours = RECIPES["puppet"]()
     expected = {
         "spatial-none": {"groups"},
-        "spatial-all": {"groups"},
+        "spatial-all": {"groups", "validation"},
         "temporal-none": {"groups"},
         "token-trained": {"train_token"},
         "uniform": {"density"},
@@ -169,3 +169,13 @@ def test_puppet_captions_of_synthetic_clips_are_those_of_the_drawn_ones():
 def test_names_say_what_they_are():
     for name, recipe in RECIPES.items():
         assert recipe().recipe == name
+
+
+@pytest.mark.parametrize("scale", ["puppet", "paper"])
+def test_what_trains_all_spatial_layers_is_looked_at_before_its_appearance_is_gone(scale: str):
+    every = RECIPES[scale]().validation.every
+    for method in RECIPES:
+        if method.startswith(f"{scale}-"):
+            config = RECIPES[method]()
+            hasty = set(SPATIAL) <= set(config.groups) and not config.inflate
+            assert config.validation.every == (every // 3 if hasty else every), method
