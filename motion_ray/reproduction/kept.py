@@ -4,13 +4,15 @@ Deltas, the bulk of a reproduction, stay behind. So what is kept is small enough
 can be computed from it again, and another machine can go on from it: a cell is known by the hash of
 its settings and data (:mod:`motion_ray.sweeps.identity`), in which there are no paths.
 
-A folder ``kept/`` has ``cells.json``, ``base.parquet`` and ``inflated.parquet`` (rows), and
-``videos/``.
+Drawn clips come along: an encoder may write other bytes another time, and other bytes are other
+data. A folder ``kept/`` has ``cells.json``, ``base.parquet`` and ``inflated.parquet`` (rows),
+``clips/`` and ``videos/``.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,8 +26,9 @@ from motion_ray.reproduction.calls import Call
 from motion_ray.reproduction.evaluators import rows_of
 from motion_ray.reproduction.looking import VIDEOS
 from motion_ray.reproduction.record import Ended, Failed, Learned, Trained
+from motion_ray.temporaries import temporary_name
 
-FOLDER, CELLS = "kept", "cells.json"
+FOLDER, CELLS, CLIPS = "kept", "cells.json", "clips"
 FORMAT = "motion_ray.reproduction/1"
 
 
@@ -68,6 +71,7 @@ def keep(
     for name, source in rows_of(root).items():
         if source.is_file():
             _keep_rows(folder / f"{name}.parquet", source)
+    _copy_folders(root / CLIPS, folder / CLIPS)
     for file in videos:
         copy = folder / file.relative_to(root)
         write_bytes_atomic(copy, file.read_bytes(), RunFolderError)
@@ -104,17 +108,27 @@ def read_kept(folder: Path) -> Kept:
 
 
 def bring(kept: Kept, root: Path) -> None:
-    """Put the videos of what was kept where a reproduction has its own.
+    """Put clips and videos of what was kept where a reproduction has its own, if it has none.
 
     Raises:
         RunFolderError: the disk is full, broken or read-only.
     """
     if kept.folder is None:
         return
+    _copy_folders(kept.folder / CLIPS, root / CLIPS)
     for file in sorted((kept.folder / VIDEOS).rglob("*.mp4")):
         copy = root / file.relative_to(kept.folder)
         if not copy.exists():
             write_bytes_atomic(copy, file.read_bytes(), RunFolderError)
+
+
+def _copy_folders(source: Path, target: Path) -> None:
+    """Each folder in one, whole or not at all, unless it is there."""
+    for folder in sorted(source.iterdir()) if source.is_dir() else ():
+        if folder.is_dir() and not (target / folder.name).exists():
+            copy = target / temporary_name(folder.name)
+            shutil.copytree(folder, copy)
+            copy.rename(target / folder.name)
 
 
 def _keep_rows(path: Path, source: Path) -> None:

@@ -86,11 +86,11 @@ def reproduce(
     clips.check()
     scenes, kept = scenes_of(experiments, scale), kept or Kept()
     with only_process(root, "--out"):
+        bring(kept, root)  # before clips are drawn
         cells = cells_of(experiments, clips)
         record = open_record(
             root, cells, clips, resolve, retry_failed=retry_failed, ended=kept.cells
         )
-        bring(kept, root)
         looker = Looker(clips, root, workplace.open_workforce, on_progress, kept.folder)
         on_record(record, looker.missing(record, scenes))
         controls = looker.controls()  # first: a model that cannot be loaded is known at once

@@ -111,6 +111,18 @@ def test_rows_from_elsewhere_are_taken_over_once_and_only_from_the_same_evaluato
         pass
 
 
+def test_clips_are_brought_where_none_are_drawn(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for name, root in (("regularization", first), ("dabbing-10", first), ("dabbing-10", second)):
+        (root / "clips" / name).mkdir(parents=True)
+        (root / "clips" / name / "000.mp4").write_text(root.name)
+    keep(tmp_path / "kept", first, [], [], [])
+    bring(read_kept(tmp_path / "kept"), second)
+    found = {p.parent.name: p.read_text() for p in (second / "clips").rglob("*.mp4")}
+    assert found == {"regularization": "first", "dabbing-10": "second"}
+    assert sorted(p.name for p in (second / "clips").iterdir()) == sorted(found)
+
+
 def test_videos_are_brought_where_they_are_missing(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for number in range(2):
