@@ -38,8 +38,8 @@ SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in _TEXTS),
         *((name, pa.int64()) for name in _NUMBERS),
-        ("probabilities", pa.list_(pa.float32())),  # as they are computed
-        ("embedding", pa.list_(pa.float32())),
+        ("probabilities", pa.list_(pa.float64())),
+        ("embedding", pa.list_(pa.float64())),
         *((name, pa.float64()) for name in _SCORES),
         *((f"{which}_score", pa.float64()) for which in ("copy_any", "copy_first")),
         *(
