@@ -124,14 +124,32 @@ class MeasurementFolder:
             self._check(path, found)
             self._rows |= {row.question.key: row for row in rows}
 
-    def _check(self, path: Path, found: dict[str, Any]) -> None:
+    def _check(
+        self, path: Path, found: Mapping[str, Any], fix: str = "name another folder"
+    ) -> None:
         differing = differences(found, self.measured_with)
         if differing:
             raise RunFolderError(
                 str(path),
                 f"was measured with other models or settings ({', '.join(differing)})",
-                "name another folder",
+                fix,
             )
+
+    def take(self, path: Path, fix: str) -> None:
+        """Keep the rows of a table from elsewhere that answer other questions than those here.
+
+        Args:
+            path: of a parquet file.
+            fix: what to do if it cannot be taken.
+
+        Raises:
+            RunFolderError: it holds no rows, or such as were measured with something else.
+        """
+        rows, found = read_table(path)
+        self._check(path, found, fix)
+        new = [row for row in rows if row.question.key not in self._rows]
+        if new:
+            self.add(new)
 
     def add(self, rows: Sequence[Measurement]) -> None:
         """Keep rows durably, in a file of their own.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from motion_ray.config import CustomizationConfig, UniformDensity
+from motion_ray.recipes.paper import closely
 from motion_ray.types import SPATIAL, TEMPORAL, ParameterGroup
 
 
@@ -22,22 +23,21 @@ class Variant:
         title: in tables.
         changes: nested, for :meth:`CustomizationConfig.replace`.
         rate: the learning rate is multiplied by this.
-        often: validated so many times as often. Where all spatial layers train, appearance is below
-            the floor so soon that there would be no step to keep.
+        hasty: validated as :func:`motion_ray.recipes.paper.closely` says.
     """
 
     name: str
     title: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     rate: float = 1.0
-    often: int = 1
+    hasty: bool = False
 
     def on(self, ours: CustomizationConfig) -> CustomizationConfig:
         """The variant of our method at a scale."""
         if self is OURS:
             return ours
         lr = ours.optimizer.lr * self.rate
-        every = max(1, ours.validation.every // self.often)
+        every = closely(ours) if self.hasty else ours.validation.every
         named = {
             "recipe": f"{ours.recipe}-{self.name}",
             "optimizer": {"lr": lr},
@@ -50,12 +50,12 @@ OURS = Variant("ours", "ours")
 
 SPATIAL_NONE = Variant("spatial-none", "no spatial layers", {"groups": sorted(TEMPORAL)})
 SPATIAL_ALL = Variant(
-    "spatial-all", "all spatial layers", {"groups": sorted(TEMPORAL | SPATIAL)}, often=3
+    "spatial-all", "all spatial layers", {"groups": sorted(TEMPORAL | SPATIAL)}, hasty=True
 )
 TEMPORAL_NONE = Variant(
     "temporal-none", "no temporal layers", {"groups": [ParameterGroup.SPATIAL_CROSS_KV]}
 )
-ALL_PARAMETERS = Variant("all", "all parameters", {"groups": sorted(ParameterGroup)}, often=3)
+ALL_PARAMETERS = Variant("all", "all parameters", {"groups": sorted(ParameterGroup)}, hasty=True)
 TOKEN_TRAINED = Variant("token-trained", "token trained", {"train_token": True})
 UNIFORM = Variant("uniform", "uniform timesteps", {"density": UniformDensity().model_dump()})
 REGULARIZATION_NONE = Variant(

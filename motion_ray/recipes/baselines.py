@@ -8,6 +8,7 @@ method's own paper, its docstring says so; docs/baselines.md has the same side b
 from __future__ import annotations
 
 from motion_ray.config import CustomizationConfig, UniformDensity
+from motion_ray.recipes.paper import closely
 from motion_ray.types import SPATIAL, ParameterGroup
 
 #: Learning rates of the methods' own papers, and at the embedded model's size (puppet.py says why
@@ -63,8 +64,6 @@ def dreambooth(ours: CustomizationConfig, rate: float) -> CustomizationConfig:
     Differences: the image model is the spatial layers of a video model, as the paper that we follow
     has it (all of the denoiser is ``groups`` with every name); the text encoder never trains; the
     set has ``regularization.synthetic_clips`` members instead of 200 pictures for each one of D^m.
-    Appearance falls sooner than with any other method here, so it is looked at more often: else
-    there may be no step to keep.
     """
     return ours.replace(
         {
@@ -73,7 +72,7 @@ def dreambooth(ours: CustomizationConfig, rate: float) -> CustomizationConfig:
             "density": UniformDensity().model_dump(),
             "regularization": {"source": "synthetic"},
             "optimizer": {"lr": rate},
-            "validation": {"every": max(1, ours.validation.every // 3)},
+            "validation": {"every": closely(ours)},
         }
     )
 

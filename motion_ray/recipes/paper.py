@@ -34,6 +34,13 @@ PROMPTS = (
 )
 
 
+def closely(ours: CustomizationConfig) -> int:
+    """Steps between validations where all spatial layers train: appearance is below the floor so
+    soon that at our own distance there may be no step to keep.
+    """
+    return max(1, ours.validation.every // 3)
+
+
 def ours(base: str = "", clip_model: str = "") -> CustomizationConfig:
     """Temporal layers and spatial cross-attention K/V, coarse noise, real regularization, floor
     0.265.

@@ -14,6 +14,7 @@ from motion_ray.evaluation.training_clips import training_hash
 from motion_ray.reproduction.scale import Scale
 
 CLIPS = 10  # of a motion, as in the paper
+DRAWN = "clips"  # folder of drawn clips in that of a reproduction
 
 
 @dataclass(frozen=True)

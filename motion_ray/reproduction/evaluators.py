@@ -10,20 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from motion_ray.backbones.inflated import PREFIX
-from motion_ray.errors import RunFolderError
 from motion_ray.evaluation.evaluator import EvaluationSettings
 from motion_ray.evaluation.measurement import Measurement
 from motion_ray.evaluation.measurement_files import (
     TABLE,
     MeasurementFolder,
     answered,
-    differences,
     read_table,
 )
 from motion_ray.evaluation.tasks import Asked, Task
@@ -54,7 +53,13 @@ class Evaluators:
 
     def answered(self) -> set[tuple[Any, ...]]:
         """Keys of the questions that have a row, here or elsewhere."""
-        return answered(self.folder) | {row.question.key for row in self._known()[0]}
+        return answered(self.folder) | self._known_keys
+
+    @cached_property
+    def _known_keys(self) -> frozenset[tuple[Any, ...]]:
+        if self.known is None or not self.known.is_file():
+            return frozenset()
+        return frozenset(row.question.key for row in read_table(self.known)[0])
 
     def missing(self, asked: Sequence[Asked]) -> int:
         """How many questions have no row yet."""
@@ -82,23 +87,9 @@ class Evaluators:
             yield force
         write_text_atomic(note, repr(self.settings))
 
-    def _known(self) -> tuple[list[Measurement], dict[str, Any]]:
-        if self.known is None or not self.known.is_file():
-            return [], {}
-        return read_table(self.known)
-
     def _take_known(self, measured_with: Mapping[str, Any]) -> None:
-        rows, found = self._known()
-        if not rows:
-            return
-        differing = differences(found, measured_with)
-        if differing:
-            rule = f"was measured with other models or settings ({', '.join(differing)})"
-            raise RunFolderError(str(self.known), rule, "leave --known out")
-        here = answered(self.folder)
-        new = [row for row in rows if row.question.key not in here]
-        if new:
-            MeasurementFolder(self.folder, measured_with).add(new)
+        if self.known is not None and self._known_keys:
+            MeasurementFolder(self.folder, measured_with).take(self.known, "leave --known out")
 
     def _film(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Tensor]]]:
         if tasks:

@@ -23,12 +23,13 @@ from motion_ray.evaluation.measurement_files import differences, read_table, wri
 from motion_ray.files import write_bytes_atomic, write_text_atomic
 from motion_ray.manifest import canonical_json
 from motion_ray.reproduction.calls import Call
+from motion_ray.reproduction.clips import DRAWN
 from motion_ray.reproduction.evaluators import rows_of
 from motion_ray.reproduction.looking import VIDEOS
 from motion_ray.reproduction.record import Ended, Failed, Learned, Trained
-from motion_ray.temporaries import temporary_name
+from motion_ray.temporaries import is_temporary, temporary_name
 
-FOLDER, CELLS, CLIPS = "kept", "cells.json", "clips"
+FOLDER, CELLS = "kept", "cells.json"
 FORMAT = "motion_ray.reproduction/1"
 
 
@@ -71,7 +72,7 @@ def keep(
     for name, source in rows_of(root).items():
         if source.is_file():
             _keep_rows(folder / f"{name}.parquet", source)
-    _copy_folders(root / CLIPS, folder / CLIPS)
+    _copy_folders(root / DRAWN, folder / DRAWN)
     for file in videos:
         copy = folder / file.relative_to(root)
         write_bytes_atomic(copy, file.read_bytes(), RunFolderError)
@@ -115,7 +116,7 @@ def bring(kept: Kept, root: Path) -> None:
     """
     if kept.folder is None:
         return
-    _copy_folders(kept.folder / CLIPS, root / CLIPS)
+    _copy_folders(kept.folder / DRAWN, root / DRAWN)
     for file in sorted((kept.folder / VIDEOS).rglob("*.mp4")):
         copy = root / file.relative_to(kept.folder)
         if not copy.exists():
@@ -125,10 +126,14 @@ def bring(kept: Kept, root: Path) -> None:
 def _copy_folders(source: Path, target: Path) -> None:
     """Each folder in one, whole or not at all, unless it is there."""
     for folder in sorted(source.iterdir()) if source.is_dir() else ():
-        if folder.is_dir() and not (target / folder.name).exists():
-            copy = target / temporary_name(folder.name)
+        if is_temporary(folder.name) or (target / folder.name).exists():
+            continue
+        copy = target / temporary_name(folder.name)
+        try:
             shutil.copytree(folder, copy)
             copy.rename(target / folder.name)
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
 
 
 def _keep_rows(path: Path, source: Path) -> None:

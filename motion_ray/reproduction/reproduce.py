@@ -15,7 +15,7 @@ from motion_ray.evaluation.clip import load_image_text_encoder
 from motion_ray.evaluation.scoreboard import Value
 from motion_ray.locks import only_process
 from motion_ray.reproduction.cells import cells_of
-from motion_ray.reproduction.clips import Clips
+from motion_ray.reproduction.clips import DRAWN, Clips
 from motion_ray.reproduction.experiments import Experiment
 from motion_ray.reproduction.findings import Findings
 from motion_ray.reproduction.kept import Kept, bring
@@ -82,7 +82,7 @@ def reproduce(
         MotionRayError: bad data, a full disk, a folder that was made at another scale, or one that
             another process works in.
     """
-    clips = Clips(scale, root / "clips")
+    clips = Clips(scale, root / DRAWN)
     clips.check()
     scenes, kept = scenes_of(experiments, scale), kept or Kept()
     with only_process(root, "--out"):
