@@ -27,6 +27,10 @@ from motion_ray.errors import DataError
 MAX_FRAME_PIXELS = 4096 * 4096
 MAX_FRAMES = 100_000
 REENCODE = "write it anew, for example with: ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p OUT.mp4"
+# With macroblock trees, x264's choices depend on what happens to lie in memory that it reserved.
+# The same frames then give other bytes now and then, and clips that differ are other data to a
+# run.
+X264 = "mbtree=0"
 
 _MOV_ATOMS = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
@@ -118,7 +122,8 @@ def encode_h264(path: Path, frames: Tensor, fps: float, crf: int) -> None:
     rate = Fraction(fps).limit_denominator(1001)
     # faststart puts the index first, so that a browser can play before it has the whole file
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as file:
-        stream = file.add_stream("libx264", rate=rate, options={"crf": str(crf)})
+        options = {"crf": str(crf), "x264-params": X264}
+        stream = file.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1  # the same bytes whatever the machine
         for picture in frames.permute(0, 2, 3, 1).contiguous().numpy():

@@ -28,6 +28,7 @@ from motion_ray.serving.negative import NegativeCache
 from motion_ray.serving.pool_statistics import PoolStatistics
 from motion_ray.serving.sources import DeltaSource
 from motion_ray.store import DeltaRecord
+from motion_ray.threads import apart
 
 log = logging.getLogger(__name__)
 
@@ -232,7 +233,7 @@ class MotionPool:
             if self._closed or full or not mix.parts or task in self._waiting:
                 return False
             self._waiting.add(task)
-            self._prefetcher.submit(self._prefetch, mix, level)
+            self._prefetcher.submit(apart, functools.partial(self._prefetch, mix, level))
         return True
 
     def _prefetch(self, mix: Mix, level: Level) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from motion_ray.serving.orders import (
 from motion_ray.serving.pool import MotionPool
 from motion_ray.serving.replica import Replica
 from motion_ray.serving.tier import TierStatistics
+from motion_ray.threads import apart
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +104,8 @@ class Station:
         elif isinstance(order, LetGo):
             self._replica.cancel(order.job)
         else:
-            self._motions.submit(self._about_motion, self._epoch, number, order)
+            act = functools.partial(self._about_motion, self._epoch, number, order)
+            self._motions.submit(apart, act)
 
     def _run(self, order: Run) -> None:
         with about(job=order.job.id):

@@ -363,6 +363,17 @@ def test_prefetching_brings_a_motion_near_and_holds_nothing(base, library):
     assert not pool.prefetch(Mix())
 
 
+def test_prefetching_leaves_no_thread_behind_that_has_computed(base, library):
+    """Such a thread keeps threads of OpenMP, and generations are slower as long as it lives."""
+    pool = MotionPool(library, base)
+    one, two = (library.add(toy_delta(seed)) for seed in (1, 2))
+    pool.prefetch(single(one))
+    pool.prefetch(single(two), "device")
+    wait_until(lambda: pool.place(two) == "device")
+    assert len(library.threads) == 2
+    wait_until(lambda: not any(thread.is_alive() for thread in library.threads))
+
+
 def test_prefetching_is_bounded_and_does_the_same_thing_once(base, library):
     library.seconds = 0.2
     pool = MotionPool(library, base, budgets(prefetches=2))

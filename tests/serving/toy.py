@@ -110,6 +110,7 @@ class Library:
         self.broken: set[str] = set()
         self.seconds = seconds
         self.loads: list[str] = []
+        self.threads: list[threading.Thread] = []  # that loaded
         self.at_once, self.most_at_once = 0, 0
         self._lock = threading.Lock()
 
@@ -120,6 +121,7 @@ class Library:
     def load(self, record: DeltaRecord) -> MotionDelta:
         with self._lock:
             self.loads.append(record.sha256)
+            self.threads.append(threading.current_thread())
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
         try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +76,24 @@ def test_equal_seeds_give_equal_scenes_and_other_seeds_others(tmp_path: Path) ->
     one = write_motion_folder("drumming", tmp_path / "1", clips=2, seed=1)
     assert one == write_motion_folder("drumming", tmp_path / "2", clips=2, seed=1)
     assert one != write_motion_folder("drumming", tmp_path / "3", clips=2, seed=2)
+
+
+DRAW = """
+import sys
+from motion_ray.data.puppets.folders import write_regularization_folder
+write_regularization_folder(sys.argv[1])
+"""
+
+
+def test_the_files_do_not_depend_on_what_lies_in_memory(tmp_path: Path) -> None:
+    """Where they do, clips of one seed are other data to each process that draws them."""
+    drawn: list[list[bytes]] = []
+    for byte in ("1", "165"):  # glibc fills the memory that it gives with this
+        folder, filled = tmp_path / byte, {**os.environ, "MALLOC_PERTURB_": byte}
+        subprocess.run([sys.executable, "-c", DRAW, str(folder)], env=filled, check=True)
+        drawn.append([path.read_bytes() for path in sorted(folder.iterdir())])
+    assert len(drawn[0]) == 61
+    assert drawn[0] == drawn[1]
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
