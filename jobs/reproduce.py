@@ -27,12 +27,12 @@ from jobs.reproduce_workers import workplace
 from motion_ray.cluster.paths import lasting_path, with_absolute_paths
 from motion_ray.errors import ConfigError, MotionRayError
 from motion_ray.evaluation.copying_network import EMBEDDED as EMBEDDED_DETECTOR
-from motion_ray.reproduction.calls import Call, facts_of, recall, remember
+from motion_ray.reproduction.calls import Call, facts_of, recall, remember, without_places
 from motion_ray.reproduction.experiments import EXPERIMENTS, PAPERS_OWN, Experiment
 from motion_ray.reproduction.kept import FOLDER as KEPT
 from motion_ray.reproduction.kept import Kept, keep, read_kept
 from motion_ray.reproduction.page import RESULTS, write_page
-from motion_ray.reproduction.publish import publish, without_places
+from motion_ray.reproduction.publish import publish
 from motion_ray.reproduction.record import Record
 from motion_ray.reproduction.reproduce import Reproduction, reproduce
 from motion_ray.reproduction.scale import Scale, jester_scale, puppet_scale
@@ -170,7 +170,7 @@ def _work(
         call = replace(call, minutes=round((time.monotonic() - started) / 60, 1))
         if view.worked:
             remember(out, call, RESULTS)
-    known = {each.began: each for each in (*kept.calls, *recall(out, RESULTS))}
+    known = {each.key: each for each in (*kept.calls, *recall(out, RESULTS))}
     return found, list(known.values()) or [call]
 
 

@@ -24,6 +24,7 @@ from motion_ray.evaluation.statistics import Share
 
 RESAMPLES = 2000
 FLIPS = 4000
+FEW = 5  # clusters that differ from the rest; of fewer, resampling underestimates the spread
 EXACT_CLUSTERS = 12  # up to so many, all sign flips are tried instead of some
 CLOSE = 1e-9  # of the largest possible sum: what differs by rounding alone counts as equal
 Floats = NDArray[np.float64]
@@ -136,8 +137,8 @@ def estimate_rate(
 ) -> Estimate:
     """As :func:`estimate_mean` for values 0 and 1; the interval stays inside 0..1.
 
-    Where all videos agree, resampling finds no spread at all. Then every cluster counts as one
-    video, and the interval is Wilson's.
+    Where all videos agree, resampling finds no spread at all, and where nearly all do, too little.
+    Then the interval is no narrower than Wilson's of as many videos as there are clusters.
 
     Raises:
         ValueError: a value is neither 0 nor 1.
@@ -147,10 +148,11 @@ def estimate_rate(
     found = estimate_mean(observations, resamples=resamples, seed=seed)
     if not observations:
         return found
-    if found.value in (0.0, 1.0) or math.isinf(found.low):
-        low, high = Share(round(found.value * found.clusters), found.clusters).interval()
-        return Estimate(found.value, low, high, found.videos, found.clusters)
-    low, high = max(0.0, found.low), min(1.0, found.high)
+    low, high = Share(round(found.value * found.clusters), found.clusters).interval()
+    if found.value not in (0.0, 1.0) and not math.isinf(found.low):
+        few = min(found.value, 1 - found.value) * found.clusters < FEW
+        low, high = (min(low, found.low), max(high, found.high)) if few else (found.low, found.high)
+        low, high = max(0.0, low), min(1.0, high)
     return Estimate(found.value, low, high, found.videos, found.clusters)
 
 

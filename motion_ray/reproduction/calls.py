@@ -8,6 +8,7 @@ itself or by Ctrl-C. A call that was killed has the first alone.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from motion_ray.metrics import MetricsLog
 
 CALLS = "calls.jsonl"
+PLACES = re.compile(r" --(?:plain\b|(?:out|publish|known|address)[ =]\S+)")
 FACTS = ("command", "commit", "device", "date")
 
 
@@ -27,7 +29,7 @@ class Call:
         commit: of the code.
         device: in words.
         date: when it began.
-        began: the same to the second; what tells calls apart.
+        began: the same to the second.
         minutes: it took; null of one that was killed, or has not ended.
     """
 
@@ -37,6 +39,11 @@ class Call:
     date: str
     began: str
     minutes: float | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells calls apart: two may begin in the same second, on other motions."""
+        return self.began, without_places(self.command)
 
 
 def remember(root: Path, call: Call, results: str) -> None:
@@ -62,16 +69,22 @@ def recall(root: Path, results: str) -> list[Call]:
         results: name of the file of numbers; one that was written before calls were listed tells of
             its own.
     """
-    found: dict[str, Call] = {}
+    found: dict[tuple[str, str], Call] = {}
     for number, line in enumerate(MetricsLog(root / CALLS).read()):
         call = Call(**{"began": f"{line['date']} {number}", **line})  # once it was not noted
-        found[call.began] = call  # how it ended replaces how it began
+        found[call.key] = call  # how it ended replaces how it began
     if found or not (root / results).is_file():
         return list(found.values())
     facts = json.loads((root / results).read_text(encoding="utf-8"))["facts"]
     told = {name: str(facts.get(name, "unknown")) for name in FACTS}
     spent = str(facts.get("time of this call", "")).split()
     return [Call(**told, began=told["date"], minutes=float(spent[0]) if spent else None)]
+
+
+def without_places(commands: str) -> str:
+    """Commands without what says only where they ran and wrote, which means nothing elsewhere."""
+    each = (PLACES.sub("", command) for command in commands.split("; "))
+    return "; ".join(dict.fromkeys(each))
 
 
 def facts_of(calls: Sequence[Call]) -> dict[str, str]:

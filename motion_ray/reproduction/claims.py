@@ -2,15 +2,18 @@
 
 A statement is a contrast (a weighted sum of methods' scores is above zero, on the same prompts and
 seeds) or a bound (a rate is below a limit). All p values of a report are corrected together (Holm),
-because the more statements are tested, the more come out by chance.
+because the more statements are tested, the more come out by chance. Bounds are judged one by one,
+by exact intervals.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from scipy.stats import binomtest
 
 from motion_ray.evaluation.bootstrap import (
     Difference,
@@ -24,6 +27,8 @@ from motion_ray.evaluation.multiple import holm
 LEVEL = 0.05
 Observed = Mapping[Hashable, Observation]
 """Values of one score of one method, by what makes two videos a pair."""
+Key = tuple[str, str, tuple[str, ...]]
+"""Method, metric, and the methods among which its looks were matched (none: its results)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Contrast:
         text: what is claimed, for people.
         metric: name of the score.
         weights: method to weight; ``{"ours": 1, "dreambooth": -2}`` is "at least twice".
-        matched: compare where all methods keep the same CLIP appearance, not where each ended.
+        matched: compare where these methods keep the same CLIP appearance, not where each ended.
     """
 
     text: str
@@ -46,6 +51,11 @@ class Contrast:
     def methods(self) -> tuple[str, ...]:
         """Whose videos it needs."""
         return tuple(self.weights)
+
+    @property
+    def among(self) -> tuple[str, ...]:
+        """Methods whose looks are matched with each other."""
+        return self.methods if self.matched else ()
 
 
 @dataclass(frozen=True)
@@ -64,13 +74,17 @@ class Bound:
     metric: str
     method: str
     limit: float
-    matched: bool = False
     above: bool = False
 
     @property
     def methods(self) -> tuple[str, ...]:
         """Whose videos it needs."""
         return (self.method,)
+
+    @property
+    def among(self) -> tuple[str, ...]:
+        """A bound is about results."""
+        return ()
 
 
 Claim = Contrast | Bound
@@ -114,14 +128,12 @@ class Verdict:
         }
 
 
-def judge(
-    claims: Sequence[Claim], observed: Mapping[tuple[str, str, bool], Observed | str]
-) -> list[Verdict]:
+def judge(claims: Sequence[Claim], observed: Mapping[Key, Observed | str]) -> list[Verdict]:
     """A verdict for every claim.
 
     Args:
         claims: all of a report, since they are corrected together.
-        observed: (method, metric, matched) to its values, or to the reason why there are none.
+        observed: values, or the reason why there are none.
     """
     reasons = {n: _missing(claim, observed) for n, claim in enumerate(claims)}
     contrasts = {
@@ -129,21 +141,23 @@ def judge(
         for n, claim in enumerate(claims)
         if isinstance(claim, Contrast) and not reasons[n]
     }
-    corrected = holm({n: difference.p for n, difference in contrasts.items()})
+    # Where no pair differs nothing was tested: it is no reason to be stricter with the others.
+    tested = {n: each.p for n, each in contrasts.items() if not _alike(each)}
+    corrected = holm(tested)
     found = []
     for n, claim in enumerate(claims):
         if reasons[n]:
             found.append(Verdict(claim, Word.NOT_RUN, reasons[n]))
         elif isinstance(claim, Contrast):
-            found.append(_of_contrast(claim, contrasts[n], corrected[n]))
+            found.append(_of_contrast(claim, contrasts[n], corrected.get(n)))
         else:
             found.append(_of_bound(claim, observed))
     return found
 
 
-def _missing(claim: Claim, observed: Mapping[tuple[str, str, bool], Observed | str]) -> str:
+def _missing(claim: Claim, observed: Mapping[Key, Observed | str]) -> str:
     for method in claim.methods:
-        values = observed.get((method, claim.metric, claim.matched), "it was not trained")
+        values = observed.get((method, claim.metric, claim.among), "it was not trained")
         if isinstance(values, str):
             return f"{method}: {values}"
         if not values:
@@ -153,25 +167,19 @@ def _missing(claim: Claim, observed: Mapping[tuple[str, str, bool], Observed | s
     return ""
 
 
-def _values(
-    claim: Claim, method: str, observed: Mapping[tuple[str, str, bool], Observed | str]
-) -> Observed:
-    values = observed[method, claim.metric, claim.matched]
+def _values(claim: Claim, method: str, observed: Mapping[Key, Observed | str]) -> Observed:
+    values = observed[method, claim.metric, claim.among]
     assert not isinstance(values, str)  # _missing was asked before
     return values
 
 
-def _common(
-    claim: Contrast, observed: Mapping[tuple[str, str, bool], Observed | str]
-) -> list[Hashable]:
+def _common(claim: Contrast, observed: Mapping[Key, Observed | str]) -> list[Hashable]:
     """Videos that every method of a claim has."""
     first, *others = (_values(claim, method, observed) for method in claim.methods)
     return [key for key in first if all(key in other for other in others)]
 
 
-def _contrast(
-    claim: Contrast, observed: Mapping[tuple[str, str, bool], Observed | str]
-) -> Difference:
+def _contrast(claim: Contrast, observed: Mapping[Key, Observed | str]) -> Difference:
     def summed(sign: float) -> dict[Hashable, Observation]:
         found = {}
         for key in _common(claim, observed):
@@ -186,18 +194,28 @@ def _contrast(
     return paired_difference(summed(1.0), summed(-1.0))
 
 
-def _of_contrast(claim: Contrast, difference: Difference, p: float) -> Verdict:
+def _alike(difference: Difference) -> bool:
+    found = difference.estimate
+    return found.value == found.low == found.high == 0
+
+
+def _of_contrast(claim: Contrast, difference: Difference, p: float | None) -> Verdict:
     estimate = difference.estimate
+    if p is None:
+        because = f"{claim.metric} is the same in all {estimate.videos} pairs: it cannot tell"
+        return Verdict(claim, Word.INCONCLUSIVE, because, estimate)
     said = f"{_sum(claim)} is {estimate}, p = {p:.3g} after correction"
     if p >= LEVEL:
         return Verdict(claim, Word.INCONCLUSIVE, f"{said}: it may be chance", estimate, p)
     if estimate.value > 0:
         return Verdict(claim, Word.REPRODUCED, said, estimate, p)
-    return Verdict(claim, Word.NOT, f"{said}: the opposite holds", estimate, p)
+    plain = all(abs(weight) == 1 for weight in claim.weights.values())
+    which = "the opposite holds" if plain else "it is less than that"
+    return Verdict(claim, Word.NOT, f"{said}: {which}", estimate, p)
 
 
-def _of_bound(claim: Bound, observed: Mapping[tuple[str, str, bool], Observed | str]) -> Verdict:
-    estimate = estimate_rate(list(_values(claim, claim.method, observed).values()))
+def _of_bound(claim: Bound, observed: Mapping[Key, Observed | str]) -> Verdict:
+    estimate = _exactly(estimate_rate(list(_values(claim, claim.method, observed).values())))
     said = f"{claim.metric} of {claim.method} is {estimate}"
     below, above = estimate.high < claim.limit, estimate.low > claim.limit
     if above if claim.above else below:
@@ -205,6 +223,16 @@ def _of_bound(claim: Bound, observed: Mapping[tuple[str, str, bool], Observed | 
     if below if claim.above else above:
         return Verdict(claim, Word.NOT, said, estimate)
     return Verdict(claim, Word.INCONCLUSIVE, f"{said}: the limit lies inside", estimate)
+
+
+def _exactly(rate: Estimate) -> Estimate:
+    """With an interval no narrower than the exact one of as many videos as there are prompts: four
+    of four do not show that more than half are right.
+    """
+    count = binomtest(round(rate.value * rate.clusters), rate.clusters)
+    exact = count.proportion_ci(method="exact")
+    low, high = min(rate.low, float(exact.low)), max(rate.high, float(exact.high))
+    return replace(rate, low=low, high=high)
 
 
 def _sum(claim: Contrast) -> str:

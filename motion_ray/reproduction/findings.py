@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from motion_ray.data.puppets.bodies import KINDS
@@ -15,18 +15,24 @@ from motion_ray.evaluation.bootstrap import (
 )
 from motion_ray.evaluation.measurement import Measurement, Part
 from motion_ray.evaluation.scoreboard import MEANS, RATES, Group, Value, copying, group_rows
-from motion_ray.reproduction.claims import Bound, Claim, Observed, Verdict, judge
+from motion_ray.reproduction.claims import Bound, Claim, Contrast, Key, Observed, Verdict, judge
 from motion_ray.reproduction.experiments import (
     BASE,
     COPYING,
     COUNT,
     FIRST,
     IN_SCENE,
+    JUMPING,
+    KICKING,
     LAST,
+    NEAREST,
     Experiment,
 )
 from motion_ray.reproduction.looking import Look
+from motion_ray.reproduction.matching import appearance, matched
 from motion_ray.reproduction.record import Failed
+
+SEEN = 0.02  # by which a motion's probability has to rise in drawn clips that show it
 
 
 @dataclass(frozen=True)
@@ -72,14 +78,14 @@ class Findings:
             self._groups[method] = self._score(self.rows(method))
         return self._groups[method]
 
-    def rows(self, method: str, *, matched: bool = False) -> list[Measurement]:
+    def rows(self, method: str, among: Sequence[str] = ()) -> list[Measurement]:
         """Videos of a row.
 
         Args:
             method: of a recipe; :data:`BASE`, :data:`FIRST` or :data:`LAST`; or a scene or a kind
                 of puppet after :data:`IN_SCENE`.
-            matched: of each cell the look whose appearance is nearest to what all methods of that
-                motion and seed keep, instead of its last.
+            among: methods, itself included, with whose looks its own are to be matched in
+                appearance; none: the last look of each cell.
         """
         if method == BASE:
             return [row for row in self.controls if row.question.part is Part.BASE]
@@ -87,10 +93,9 @@ class Findings:
             return _joined(self._ends("ours", last=method == LAST))
         if method.startswith(IN_SCENE):
             return self.in_scene(method.removeprefix(IN_SCENE))
-        mine = [look for look in self.looks if look.cell.method == method]
-        if matched:
-            return _joined(self._matched(mine))
-        return _joined(look for look in mine if look.final)
+        if among:
+            return _joined(matched(self.looks, among)[method])
+        return _joined(look for look in self.looks if look.cell.method == method and look.final)
 
     def in_scene(self, name: str, *, drawn: bool = False) -> list[Measurement]:
         """Videos of our results, or drawn clips.
@@ -116,11 +121,16 @@ class Findings:
         return estimate_rate(observed) if metric in (*RATES, COUNT) else estimate_mean(observed)
 
     def curve(self, method: str) -> list[CurvePoint]:
-        """Scores by step, ascending. A cell that was stopped has no later points."""
+        """Scores by step, ascending. A cell that was stopped counts on with its last look: else the
+        curve would go on with those that learn more slowly.
+        """
         mine = [look for look in self.looks if look.cell.method == method]
+        ends = [look for look in mine if look.final]
         points = []
         for step in sorted({look.step for look in mine}):
-            group = self._score(_joined(look for look in mine if look.step == step))
+            there = [look for look in mine if look.step == step]
+            there += [look for look in ends if look.step < step]
+            group = self._score(_joined(there))
             if group is not None:
                 points.append(CurvePoint(step, group.scores))
         return points
@@ -134,29 +144,51 @@ class Findings:
 
     def _judge(self, experiments: Sequence[Experiment]) -> dict[str, list[Verdict]]:
         claims = [(e.name, claim) for e in experiments for claim in e.claims]
-        observed: dict[tuple[str, str, bool], Observed | str] = {}
+        observed: dict[Key, Observed | str] = {}
         for _, claim in claims:
             for method in claim.methods:
-                key = (method, claim.metric, claim.matched)
+                key = (method, claim.metric, claim.among)
                 observed.setdefault(key, self._observed(method, claim))
         judged = judge([claim for _, claim in claims], observed)
         found: dict[str, list[Verdict]] = {e.name: [] for e in experiments}
-        for (name, _), verdict in zip(claims, judged, strict=True):
-            found[name].append(verdict)
+        for (name, claim), verdict in zip(claims, judged, strict=True):
+            told = f"{verdict.because}{self._basis(claim)}" if verdict.estimate else verdict.because
+            found[name].append(replace(verdict, because=told))
         return found
 
+    def _basis(self, claim: Claim) -> str:
+        """What a difference was measured on, and where looks were matched."""
+        if not isinstance(claim, Contrast):
+            return ""
+        rows = [self.rows(method, claim.among) for method in claim.methods]
+        keys = set.intersection(*(set(_pairs(each)) for each in rows))
+        seeds = sorted({seed for _, _, _, seed in keys if seed is not None})
+        said = f" ({len(keys)} pairs"
+        if seeds:
+            said += f", training seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+        if claim.among:
+            looks = matched(self.looks, claim.among)
+            kept = (f"{fmean(map(appearance, looks[m])):.3f}" for m in claim.among)
+            said += f", of {len(looks[claim.among[0]])} trainings each at appearance "
+            said += " and ".join(kept)
+        return f"{said})"
+
     def _observed(self, method: str, claim: Claim) -> Observed | str:
-        rows = self.rows(method, matched=claim.matched)
+        rows = self.rows(method, claim.among)
         if method.startswith(IN_SCENE) and method not in (FIRST, LAST):
             reason = self._untellable(method.removeprefix(IN_SCENE), rows, claim)
             if reason:
                 return reason
+        if claim.among and not rows and all(map(self.rows, claim.among)):
+            return "no looks of all keep the same appearance"
+        if claim.among and not rows:
+            rows = self.rows(method)  # there is one whose absence is the reason
         if not rows:
             reasons = [each.reason for each in self.failed if each.cell.method == method]
             return reasons[0] if reasons else "it was not trained"
-        group = self._score(rows) if claim.metric == COPYING else None
-        if group is not None and claim.metric in group.refused:
-            return group.refused[claim.metric]
+        group = self._score(rows) if claim.metric in (COPYING, NEAREST) else None
+        if group is not None and COPYING in group.refused:
+            return group.refused[COPYING]
         value = self._values().get(claim.metric)
         if value is None:
             return f"{claim.metric} was not run"
@@ -166,15 +198,25 @@ class Findings:
         """Why nothing can be said about a scene; empty if it can."""
         if not rows and self.rows("ours"):
             return "nothing was asked of it"
-        if not isinstance(claim, Bound) or not claim.above:
-            return ""
         ceiling = self.estimate(self.in_scene(name, drawn=True), claim.metric)
-        if ceiling is None or ceiling.value > claim.limit:
+        if isinstance(claim, Bound):
+            if not claim.above or ceiling is None or ceiling.value > claim.limit:
+                return ""
+            return f"the evaluators see it in only {ceiling.value:.0%} of drawn clips of the scene"
+        usual = self.estimate(self.in_scene("", drawn=True), claim.metric)
+        if claim.metric not in (JUMPING, KICKING) or ceiling is None or usual is None:
             return ""
-        return f"the evaluators see it in only {ceiling.value:.0%} of drawn clips of the scene"
+        if ceiling.value - usual.value >= SEEN:
+            return ""
+        return (
+            f"the classifier hardly sees it in drawn clips either ({ceiling.value:.3f}, without it "
+            f"{usual.value:.3f})"
+        )
 
     def _values(self) -> dict[str, Value]:
-        copies = {} if self.threshold is None else copying(self.threshold)
+        copies: dict[str, Value] = {}
+        if self.threshold is not None:
+            copies = {**copying(self.threshold), NEAREST: _nearest}
         return {**RATES, **MEANS, **copies, **self.extra}
 
     def _score(self, rows: Sequence[Measurement]) -> Group | None:
@@ -196,45 +238,30 @@ class Findings:
             choose(looks, key=lambda look: look.step) for looks in cells.values() if len(looks) > 1
         ]
 
-    def _matched(self, mine: Sequence[Look]) -> list[Look]:
-        cells: dict[object, list[Look]] = {}
-        for look in mine:
-            cells.setdefault(look.cell, []).append(look)
-        found = []
-        for looks in cells.values():
-            kept = self._kept_by_all(looks[0])
-            found.append(min(looks, key=lambda look: abs(appearance(look) - kept)))
-        return found
 
-    def _kept_by_all(self, like: Look) -> float:
-        """The lowest appearance that every method of a motion and seed reaches: each one's curve
-        passes it, so there they can be compared.
-        """
-        lowest: dict[str, float] = {}
-        for look in self.looks:
-            if (look.cell.motion, look.cell.seed) == (like.cell.motion, like.cell.seed):
-                score = appearance(look)
-                lowest[look.cell.method] = min(score, lowest.get(look.cell.method, score))
-        return max(lowest.values())
+Pair = tuple[str, int, int, int | None]
+"""What makes two videos a pair: motion, prompt, seed, training seed."""
 
 
-def appearance(look: Look) -> float:
-    """Mean CLIP appearance of a look; one without any videos keeps nothing."""
-    scored = [row.scores.appearance for row in look.rows if row.scores is not None]
-    known = [each for each in scored if each is not None]
-    return fmean(known) if known else 0.0
+def _pairs(rows: Iterable[Measurement]) -> dict[Pair, Measurement]:
+    asked = ((row.question, row) for row in rows)
+    return {(q.motion, q.prompt, q.seed, q.training_seed): row for q, row in asked}
 
 
 def _observations(rows: Iterable[Measurement], value: Value) -> dict[Hashable, Observation]:
     """The values that there are, by what makes two videos a pair; their cluster is the prompt."""
     found: dict[Hashable, Observation] = {}
-    for row in rows:
+    for key, row in _pairs(rows).items():
         number = value(row)
         if number is not None:
-            asked = row.question
-            key = (asked.motion, asked.prompt, asked.seed, asked.training_seed)
-            found[key] = Observation(number, (asked.motion, asked.prompt), asked.motion)
+            motion, prompt, _, _ = key
+            found[key] = Observation(number, (motion, prompt), motion)
     return found
+
+
+def _nearest(row: Measurement) -> float | None:
+    nearest = row.scores and row.scores.copy_any
+    return None if nearest is None else nearest.score
 
 
 def _joined(looks: Iterable[Look]) -> list[Measurement]:

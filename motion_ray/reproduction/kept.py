@@ -76,11 +76,11 @@ def keep(
     for file in videos:
         copy = folder / file.relative_to(root)
         write_bytes_atomic(copy, file.read_bytes(), RunFolderError)
-    told = {call.began: call for call in (*before.calls, *calls)}
+    told = {call.key: call for call in (*before.calls, *calls)}
     cells = {**before.cells, **{each.identity: _ended(each) for each in ends}}
     content = {
         "format": FORMAT,
-        "calls": [asdict(told[began]) for began in sorted(told)],
+        "calls": [asdict(told[key]) for key in sorted(told)],
         "cells": {identity: asdict(end) for identity, end in cells.items()},
     }
     # Last: cells without rows would be measured again, but their deltas are not here.

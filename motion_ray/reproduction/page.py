@@ -14,7 +14,7 @@ from motion_ray.files import write_text_atomic
 from motion_ray.manifest import canonical_json
 from motion_ray.reproduction.experiments import BASE
 from motion_ray.reproduction.reproduce import Reproduction
-from motion_ray.reproduction.sections import Section
+from motion_ray.reproduction.sections import JUDGED, Section, counted
 
 PAGE, RESULTS = "report.html", "results.json"
 
@@ -43,6 +43,8 @@ def write_page(
     page = environment.get_template("page.html.j2").render(
         scale=found.scale,
         sections=sections,
+        counted=counted(sections),
+        judged=JUDGED,
         drawn=Markup,
         videos={
             title_of(found, method): [(prompt, _embedded(file)) for prompt, file in made]

@@ -13,9 +13,10 @@ from motion_ray.data.puppets.folders import slug
 from motion_ray.errors import MotionRayError
 from motion_ray.files import write_text_atomic
 from motion_ray.reproduction.animation import write_animation
+from motion_ray.reproduction.calls import without_places
 from motion_ray.reproduction.page import title_of
 from motion_ray.reproduction.reproduce import Reproduction
-from motion_ray.reproduction.sections import Chart, Section, TableRow
+from motion_ray.reproduction.sections import JUDGED, Chart, Section, TableRow, counted
 
 README, ANIMATION = "README.md", "videos.gif"
 LARGEST = 3_000_000  # bytes of the whole folder
@@ -33,7 +34,6 @@ STYLE = (
     ".grid{stroke:#ddd}.axis{stroke:#777}"
     + "".join(f".{name}{{color:{colour}}}" for name, colour in SERIES.items())
 )
-PLACES = re.compile(r" --(?:plain\b|(?:out|publish|known|address)[ =]\S+)")
 LEGEND_LINE = 18  # pixels
 
 
@@ -97,13 +97,12 @@ def _verdicts(sections: Sequence[Section]) -> list[str]:
     verdicts = [verdict for section in sections for verdict in section.verdicts]
     if not verdicts:
         return []
-    words = [str(each.word) for each in verdicts]
-    counted = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
     return [
         "## What holds",
         "",
-        f"{counted}. Differences are of the same prompts and seeds; p values are corrected "
-        "together (Holm). What may be chance is called inconclusive.",
+        counted(sections),
+        "",
+        JUDGED,
         "",
         "| claim | verdict | because |",
         "|---|---|---|",
@@ -167,12 +166,6 @@ def _making(found: Reproduction, facts: Mapping[str, str]) -> list[str]:
         known["command"] = without_places(known["command"])
     lines = [f"| {_cell(name)} | {_cell(value)} |" for name, value in known.items()]
     return ["## How it was made", "", "| | |", "|---|---|", *lines]
-
-
-def without_places(commands: str) -> str:
-    """Commands without what says only where they ran and wrote, which means nothing elsewhere."""
-    each = (PLACES.sub("", command) for command in commands.split("; "))
-    return "; ".join(dict.fromkeys(each))
 
 
 def _animated(found: Reproduction) -> dict[str, list[Path]]:

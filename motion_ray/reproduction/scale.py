@@ -140,7 +140,9 @@ def jester_scale(
             copy_detector=copy_detector,
             copy_sha256=copy_sha256,
             sampling=SamplingConfig(**config.sampling.model_dump()),
-            clips=ClipConfig(frames=size.frames, height=size.height, width=size.width),
+            clips=ClipConfig(
+                frames=size.frames, fps=size.fps, height=size.height, width=size.width
+            ),
             batch_size=1,
         ),
         data=data,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from motion_ray.data.puppets.bodies import KINDS
 from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.evaluation.charts import Line, line_chart
-from motion_ray.evaluation.measurement import Measurement
-from motion_ray.evaluation.scoreboard import RATES, Group
-from motion_ray.reproduction.claims import Verdict
+from motion_ray.evaluation.measurement import Measurement, Part
+from motion_ray.evaluation.scoreboard import COPYING_FIRST, RATES, Group, group_rows
+from motion_ray.reproduction.claims import Verdict, Word
 from motion_ray.reproduction.experiments import (
     ACCURACY,
     ALIGNMENT,
@@ -21,6 +21,7 @@ from motion_ray.reproduction.experiments import (
     COUNT,
     JUMPING,
     KICKING,
+    PAPERS_OWN,
     Experiment,
     Row,
 )
@@ -30,7 +31,17 @@ from motion_ray.reproduction.reproduce import Reproduction
 SCORES = (ACCURACY, APPEARANCE, ALIGNMENT, COPYING)
 SCENE_SCORES = (ACCURACY, COUNT, JUMPING, KICKING, CONSISTENCY)
 STYLES = ("series-a", "series-b", "series-c", "series-d", "series-e")
-VIDEOS = "videos"
+CONTROLS = (
+    *(ACCURACY, "accuracy reversed", "accuracy shuffled", COPYING, COPYING_FIRST),
+    *(CONSISTENCY, "motion fidelity"),
+)
+JUDGED = (
+    "Differences are of the same prompts and seeds, and their p values, which do not know how much "
+    "another training would differ, are corrected together (Holm). Limits are judged one by one, "
+    "by exact intervals. What may be chance is called inconclusive."
+)
+VIDEOS, STEPS = "videos", "steps"
+FLOOR = "floor"  # in the reason of a training that its floor stopped
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,7 @@ class Section:
         verdicts: about its claims.
         charts: drawings.
         legend: (title, style) of the lines in them.
+        papers: whether it is the paper's own, not one of what is asked beyond it.
     """
 
     title: str
@@ -82,31 +94,44 @@ class Section:
     verdicts: tuple[Verdict, ...] = ()
     charts: tuple[Chart, ...] = ()
     legend: tuple[tuple[str, str], ...] = ()
+    papers: bool = True
 
 
 def sections_of(found: Reproduction) -> list[Section]:
-    """Every experiment, and the trainings of headline methods one by one."""
-    findings = found.findings
-    verdicts = findings.verdicts(found.experiments)
-    sections = [_section(each, findings, verdicts[each.name]) for each in found.experiments]
-    return [*sections, *_trainings(found)]
+    """Every experiment, its controls, and the trainings of headline methods one by one."""
+    verdicts = found.findings.verdicts(found.experiments)
+    sections = [_section(each, found, verdicts[each.name]) for each in found.experiments]
+    return [*sections, *_controls(found), *_trainings(found)]
+
+
+def counted(sections: Sequence[Section]) -> str:
+    """How many claims of the paper, and of ours beyond it, came out how."""
+    said = []
+    for papers, whose in ((True, "Of the paper's claims"), (False, "Of those beyond the paper")):
+        words = [str(v.word) for each in sections if each.papers is papers for v in each.verdicts]
+        if words:
+            each = (f"{words.count(word)} {word}" for word in map(str, Word) if word in words)
+            said.append(f"{whose}: {', '.join(each)}.")
+    return " ".join(said)
 
 
 def shown(metric: str, estimate: Estimate) -> str:
     """An estimate for people: shares in percent, the others with three digits."""
-    if metric in (*RATES, COPYING, COUNT):
+    if metric in (*RATES, COPYING, COPYING_FIRST, COUNT):
         value, low, high = (100 * each for each in (estimate.value, estimate.low, estimate.high))
         return f"{value:.1f} % ({low:.1f} to {high:.1f})"
     return str(estimate)
 
 
-def _section(experiment: Experiment, findings: Findings, verdicts: list[Verdict]) -> Section:
+def _section(experiment: Experiment, found: Reproduction, verdicts: list[Verdict]) -> Section:
+    findings, papers = found.findings, experiment.name in PAPERS_OWN
     if experiment.scenes:
         return Section(
             experiment.title,
             *("scene", (*SCENE_SCORES, VIDEOS)),
             tuple(_scene_rows(experiment, findings)),
             tuple(verdicts),
+            papers=papers,
         )
     rows = experiment.rows
     if experiment.control:
@@ -114,14 +139,15 @@ def _section(experiment: Experiment, findings: Findings, verdicts: list[Verdict]
     charts, legend = _charts(experiment, findings) if experiment.curves else ((), ())
     return Section(
         experiment.title,
-        *("method", (*SCORES, VIDEOS)),
-        tuple(_table_row(row, findings) for row in rows),
+        *("method", (*SCORES, STEPS, VIDEOS)),
+        tuple(_table_row(row, found) for row in rows),
         tuple(verdicts),
-        *(charts, legend),
+        *(charts, legend, papers),
     )
 
 
-def _table_row(row: Row, findings: Findings) -> TableRow:
+def _table_row(row: Row, found: Reproduction) -> TableRow:
+    findings = found.findings
     group = findings.group(row.method)
     cells = [(_ours(group, metric), _papers(row, metric)) for metric in SCORES]
     failed = [each for each in findings.failed if each.cell.method == row.method]
@@ -131,7 +157,18 @@ def _table_row(row: Row, findings: Findings) -> TableRow:
     videos = "none" if group is None else str(group.videos)
     if group is not None and group.failed:
         videos += f", {group.failed} could not be made"
-    return TableRow(row.title, (*cells, (videos, "")), "; ".join(notes))
+    return TableRow(row.title, (*cells, _steps(row, found), (videos, "")), "; ".join(notes))
+
+
+def _steps(row: Row, found: Reproduction) -> tuple[str, str]:
+    """At which steps the results are, and how many trainings their floor stopped there."""
+    cells = [each for each in found.trained if each.cell.method == row.method]
+    if not cells:
+        return "", ""
+    steps = sorted({each.result.step for each in cells})
+    text = str(steps[0]) if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+    stopped = sum(FLOOR in each.stopped for each in cells)
+    return text, f"floor: {stopped} of {len(cells)}" if stopped else ""
 
 
 def _papers(row: Row, metric: str) -> str:
@@ -145,6 +182,34 @@ def _ours(group: Group | None, metric: str) -> str:
     if group is None or metric not in group.scores:
         return "refused" if group is not None and metric in group.refused else "not run"
     return shown(metric, group.scores[metric])
+
+
+# --- controls -------------------------------------------------------------------------------------
+
+
+def _controls(found: Reproduction) -> list[Section]:
+    """What the numbers of the tables are to be held against, and what they do not show."""
+    findings = found.findings
+    real = [row for row in findings.controls if row.question.part is Part.REAL]
+    if not real:
+        return []
+    groups: list[tuple[str, Group | None]] = [
+        ("real clips that were not trained on", group_rows(real, findings.threshold)[-1]),
+        ("base model, asked in words", findings.group(BASE)),
+    ]
+    rows = {row.method: row.title for each in found.experiments for row in each.rows}
+    groups += [(title, findings.group(method)) for method, title in rows.items()]
+    return [
+        Section(
+            "Controls: real clips, frames in another order, and other scores",
+            *("videos of", CONTROLS),
+            tuple(
+                TableRow(title, tuple((_ours(group, metric), "") for metric in CONTROLS))
+                for title, group in groups
+                if group is not None
+            ),
+        )
+    ]
 
 
 # --- scenes ---------------------------------------------------------------------------------------

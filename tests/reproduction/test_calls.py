@@ -44,6 +44,16 @@ def test_how_a_call_ended_replaces_how_it_began_and_a_killed_one_has_no_time(
     assert recall(tmp_path, "results.json") == [FIRST, SECOND]
 
 
+def test_two_calls_of_one_second_stay_two_and_one_is_known_wherever_it_wrote(
+    tmp_path: Path,
+) -> None:
+    there = replace(SECOND, command="reproduce all --motions dabbing")
+    remember(tmp_path, SECOND, "results.json")
+    remember(tmp_path, there, "results.json")
+    assert recall(tmp_path, "results.json") == [SECOND, there]
+    assert replace(SECOND, command=f"{SECOND.command} --out /mnt/a").key == SECOND.key
+
+
 def test_a_report_without_a_list_tells_of_its_own_call(tmp_path: Path) -> None:
     facts = {
         "command": "reproduce all",

@@ -16,7 +16,7 @@ RARE = Bound("other is rare", "accuracy", "other", 0.05)
 def rates(ours: list[float], other: list[float], metric: str = "accuracy"):
     """Values of two methods on the same prompts."""
     return {
-        (method, metric, False): {n: Observation(v, n, "motion") for n, v in enumerate(values)}
+        (method, metric, ()): {n: Observation(v, n, "motion") for n, v in enumerate(values)}
         for method, values in (("ours", ours), ("other", other))
     }
 
@@ -40,6 +40,9 @@ def share(right: int, of: int) -> list[float]:
         (OFTEN, share(0, 100), share(30, 100), Word.NOT),
         (OFTEN, share(0, 10), share(6, 10), Word.INCONCLUSIVE),
         (RARE, share(5, 10), share(0, 10), Word.INCONCLUSIVE),  # 0 of 10 may be 20 %
+        (RARE, share(5, 100), share(1, 100), Word.INCONCLUSIVE),  # 1 of 100 may be 5.4 %
+        (OFTEN, share(0, 4), share(4, 4), Word.INCONCLUSIVE),  # as four heads are of a coin
+        (OFTEN, share(0, 8), share(8, 8), Word.REPRODUCED),
     ],
 )
 def test_verdicts(claim, ours, other, word):
@@ -53,6 +56,24 @@ def test_a_contrast_is_estimated_on_pairs():
     assert verdict.estimate is not None
     assert verdict.estimate.value == pytest.approx(0.25)
     assert "accuracy of ours - 2 x other is 0.250" in verdict.because
+
+
+def test_less_than_twice_is_not_the_opposite_of_better():
+    [twice] = judge([TWICE], rates(share(60, 100), share(50, 100)))
+    assert twice.because.endswith("it is less than that")
+    [worse] = judge([BETTER], rates(share(40, 100), share(80, 100)))
+    assert worse.because.endswith("the opposite holds")
+
+
+def test_where_no_pair_differs_nothing_was_tested():
+    copies = rates([0.0] * 20, [0.0] * 20, "copying")
+    values = {**rates(share(16, 20), share(9, 20)), **copies}
+    alike = Contrast("copies less", "copying", {"other": 1.0, "ours": -1.0})
+    alone = judge([BETTER], values)[0]
+    better, *others = judge([BETTER, *[alike] * 9], values)
+    assert better.p == alone.p  # the others are no reason to be stricter
+    assert {each.word for each in others} == {Word.INCONCLUSIVE}
+    assert others[0].because == "copying is the same in all 20 pairs: it cannot tell"
 
 
 def test_many_claims_are_corrected_together():
@@ -69,13 +90,13 @@ def test_what_was_not_run_says_why():
     other = Contrast("copies less", "copying", {"ours": -1.0, "other": 1.0})
     [missing] = judge([other], values)
     assert missing.word is Word.NOT_RUN and "was not trained" in missing.because
-    refused = {**rates(share(1, 2), share(1, 2), "copying"), ("other", "copying", False): "refused"}
+    refused = {**rates(share(1, 2), share(1, 2), "copying"), ("other", "copying", ()): "refused"}
     [told] = judge([other], refused)
     assert told.because == "other: refused" and told.estimate is None
 
 
 def test_methods_without_common_videos_are_not_compared():
     values = rates(share(1, 2), [])
-    values["other", "accuracy", False] = {"elsewhere": Observation(1.0, 0, "motion")}
+    values["other", "accuracy", ()] = {"elsewhere": Observation(1.0, 0, "motion")}
     [verdict] = judge([BETTER], values)
     assert verdict.word is Word.NOT_RUN and "in common" in verdict.because

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from motion_ray.evaluation.measurement import Measurement, Part
+from motion_ray.recipes.puppet import puppet
 from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.experiments import COUNT, EXPERIMENTS, JUMPING
 from motion_ray.reproduction.findings import Findings
+from motion_ray.reproduction.record import Learned, Trained
 from motion_ray.reproduction.reproduce import Reproduction
 from motion_ray.reproduction.scale import Scale, puppet_scale
-from motion_ray.reproduction.sections import Section, sections_of
-from tests.reproduction.samples import PROMPTS, controls, look, row
+from motion_ray.reproduction.sections import Section, counted, sections_of
+from tests.reproduction.samples import PROMPTS, THRESHOLD, controls, look, row
 
 
 def sections(findings: Findings, *names: str, scale: Scale | None = None) -> list[Section]:
@@ -34,7 +36,8 @@ def test_scenes_stand_beside_their_drawn_clips() -> None:
         staged={"while jumping": [*staged, *drawn]},
         extra={COUNT: lambda row: 1.0, JUMPING: lambda row: 0.25},
     )
-    [section] = sections(findings, "beyond")
+    section, _ = sections(findings, "beyond")
+    assert not section.papers
     assert section.columns[:3] == ("motion accuracy", COUNT, JUMPING)
     cells = {each.title: each.cells for each in section.rows}
     assert cells["of these, crabs"][0][0].startswith("80.0 %")
@@ -56,4 +59,32 @@ def test_each_training_of_a_headline_method_is_told() -> None:
         ("ours, seed 0", ["10 of 30", "not run"]),
         ("ours, seed 1", ["11 of 30", "not run"]),
     ]
-    assert len(sections(findings, "table2b")) == 1  # one training shows no spread
+    assert last not in sections(findings, "table2b")  # one training shows no spread
+
+
+def test_controls_and_where_trainings_ended_stand_in_the_report() -> None:
+    cells = [Cell("ours", motion, 0) for motion in ("dabbing", "drumming")]
+    findings = Findings(
+        [look(cell, 900, 20) for cell in cells],
+        [*controls("dabbing", copies=3), *controls("drumming")],
+        threshold=THRESHOLD,
+    )
+    trained = tuple(
+        Trained(cell, "", puppet(), {step: Learned("", "", "", "", step)}, stopped)
+        for cell, step, stopped in zip(
+            cells, (900, 450), ("max steps", "appearance floor"), strict=True
+        )
+    )
+    experiments = (EXPERIMENTS["fig7"], EXPERIMENTS["beyond"])
+    found = Reproduction(puppet_scale(quick=True), experiments, findings, {}, {}, trained)
+    figure, beyond, last = sections_of(found)
+    cell = dict(zip(figure.columns, figure.rows[0].cells, strict=True))
+    assert cell["steps"] == ("450 to 900", "floor: 1 of 2")
+    real = dict(zip(last.columns, (ours for ours, _ in last.rows[0].cells), strict=True))
+    assert last.rows[0].title == "real clips that were not trained on"
+    assert real["motion accuracy"].startswith("100.0 %")
+    assert real["copying, any frame"].startswith("5.0 %")
+    assert real["accuracy reversed"].startswith("0.0 %")
+    assert [row.title for row in last.rows[1:]] == ["base model, asked in words", "ours"]
+    assert (figure.papers, beyond.papers) == (True, False)
+    assert counted([figure, beyond]).startswith("Of the paper's claims: ")
