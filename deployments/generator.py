@@ -77,6 +77,8 @@ class Generator:
         """Called by Serve, which replaces a replica that raises."""
         if self._running is None or self._running.done():
             raise RuntimeError("the line to the router has ended")
+        if self._studio.station.sick:
+            raise RuntimeError("several jobs in a row met mistakes that are not their own")
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Serve: what :class:`motion_ray.cluster.serving_scaling.ByJobs` goes by."""

@@ -238,9 +238,11 @@ class RemoteShelf:
     def _fetch(self, sha256: str, into: Path) -> None:
         folder = f"{self._root}/objects/{sha256}"
         into.mkdir()
-        with reading(Path(folder), DeltaError):
+        # A network that fails says nothing about the delta; a file that is gone will be missed.
+        with reading(Path(folder), StoreError):
             for name in self._list(folder):
-                self._filesystem.get_file(f"{folder}/{name}", f"{into / name}")
+                with contextlib.suppress(FileNotFoundError):
+                    self._filesystem.get_file(f"{folder}/{name}", f"{into / name}")
 
     def _list(self, folder: str) -> list[str]:
         """Last parts of the paths in a folder; none if there is no such folder."""

@@ -255,14 +255,21 @@ class Client:
         self._transport.json("DELETE", _path("motions", name), query=query)
 
     def _listed(self, path: str) -> Iterator[object]:
-        """The items of a list, page by page."""
+        """The items of a list, page by page; the next one is there before the last item of a page
+        is handed out, which the caller may delete.
+        """
         query = {"limit": f"{PAGE}"}
+        kept: list[object] = []
         while True:
             answer = self._transport.json("GET", path, query=query)
-            yield from _field(answer, "data")
+            yield from kept
+            *items, last = _field(answer, "data") or [None]
+            yield from items
+            kept = [] if last is None else [last]
             if not _field(answer, "has_more"):
-                return
+                break
             query["after"] = str(_field(answer, "last_id"))
+        yield from kept
 
 
 def _path(*parts: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from torch import Tensor
 
 from motion_ray.customization.delta import MotionDelta
-from motion_ray.errors import DeltaError, PoolError, StoreError
+from motion_ray.errors import DeltaError, PoolError, UnknownMotionError
 from motion_ray.serving.flights import SingleFlight
 from motion_ray.serving.negative import NegativeCache
 from motion_ray.serving.sources import DeltaSource
@@ -148,9 +148,9 @@ class HostTier:
             started = self._clock()
             try:
                 delta = self._verified(record)
-            except (DeltaError, StoreError) as fault:
+            except (DeltaError, UnknownMotionError) as fault:
                 self._broken.add(record.sha256, fault)
-                raise
+                raise  # a store that cannot be reached says nothing about the motion
             seconds = self._clock() - started
         with self._lock:
             try:

@@ -126,8 +126,13 @@ class JobStore(Protocol):
         """Queued to failed, without having run; false if it is not queued."""
         ...
 
-    def cancel(self, job: str, client: str | None = None) -> Job:
+    def cancel(self, job: str, client: str | None = None, *, free_key: bool = False) -> Job:
         """Queued to cancelled at once; a running job is told to stop; a final one stays.
+
+        Args:
+            job: which.
+            client: as for :meth:`get`.
+            free_key: its idempotency key belongs to nothing from now on.
 
         Raises:
             JobNotFoundError: as :meth:`get`.

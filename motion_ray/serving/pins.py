@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Pin(BaseModel):
 
 
 class PinFile:
-    """The file; of one process at a time.
+    """The file; of one process at a time, safe for its threads.
 
     Args:
         path: made by the first :meth:`put`.
@@ -38,6 +39,7 @@ class PinFile:
     def __init__(self, path: Path) -> None:
         self._path = Path(path)
         self._pins: dict[str, Pin] = {}
+        self._lock = threading.Lock()
         if self._path.exists():
             try:
                 pins = [Pin.model_validate(each) for each in json.loads(self._path.read_bytes())]
@@ -57,7 +59,8 @@ class PinFile:
         Raises:
             StoreError: it cannot be written.
         """
-        self._write({**self._pins, pin.record.sha256: pin})
+        with self._lock:
+            self._write({**self._pins, pin.record.sha256: pin})
 
     def remove(self, record: DeltaRecord) -> None:
         """Let one go; nothing happens if it is not there.
@@ -65,8 +68,9 @@ class PinFile:
         Raises:
             StoreError: it cannot be written.
         """
-        if record.sha256 in self._pins:
-            self._write({key: pin for key, pin in self._pins.items() if key != record.sha256})
+        with self._lock:
+            if record.sha256 in self._pins:
+                self._write({key: pin for key, pin in self._pins.items() if key != record.sha256})
 
     def _write(self, pins: dict[str, Pin]) -> None:
         text = canonical_json([pin.model_dump(mode="json") for pin in pins.values()])

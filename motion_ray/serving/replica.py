@@ -16,7 +16,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from motion_ray.errors import Cancelled, MotionRayError
+from motion_ray.errors import Cancelled, MotionRayError, StoreError, UnknownMotionError
 from motion_ray.serving.api_errors import job_failure
 from motion_ray.serving.engine import Engine
 from motion_ray.serving.heart import Heart
@@ -31,8 +31,20 @@ from motion_ray.types import GeneratedVideo
 
 log = logging.getLogger(__name__)
 
+ATTEMPTS = 3  # at a job whose fault may pass
+SICK = 3  # jobs in a row
+
 WriteVideo = Callable[[Path, GeneratedVideo], None]
 """Writes a video to a file, all or nothing."""
+
+
+def _may_pass(fault: Exception) -> bool:
+    """Whether the job may do better another time: a store that is not reached, a mistake of ours or
+    of the machine's. What a motion or a request lacks stays as it is.
+    """
+    if isinstance(fault, MotionRayError):
+        return isinstance(fault, StoreError) and not isinstance(fault, UnknownMotionError)
+    return True
 
 
 class ReplicaConfig(BaseModel):
@@ -40,7 +52,7 @@ class ReplicaConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    queue: int = Field(default=8, ge=0, description="jobs that may wait in this replica")
+    queue: int = Field(default=8, ge=1, description="jobs that may wait in this replica")
     patience_s: float = Field(
         default=10.0, ge=0, description="longest wait for the sake of grouping by motion"
     )
@@ -94,6 +106,7 @@ class Replica:
         self._config, self._watch = config or ReplicaConfig(), watch
         self._lock = threading.Lock()
         self._mixes: dict[str, Mix] = {}
+        self._mistakes: set[str] = set()  # jobs since the last video; of the worker's thread
         scheduler = Scheduler(self._config.queue, self._config.patience_s)
         self._worker = Worker(scheduler, self, ended=ended)
 
@@ -104,7 +117,8 @@ class Replica:
 
         Raises:
             OverloadedError: the queue is full, another replica may have room.
-            MotionRayError: a motion cannot be used; the job has been marked as failed.
+            MotionRayError: a motion cannot be used; the job has been marked as failed, unless the
+                store of motions cannot be reached: then it is queued still.
             ValueError: the job is here already.
             RuntimeError: the replica is closed.
         """
@@ -112,7 +126,8 @@ class Replica:
         try:
             mix = self._engine.mix(spec)
         except MotionRayError as fault:
-            self._store.reject(job.id, job_failure(fault))
+            if not _may_pass(fault):
+                self._store.reject(job.id, job_failure(fault))
             raise
         deadline = None if job.deadline is None else job.deadline - time.time() + time.monotonic()
         with self._lock:
@@ -135,6 +150,13 @@ class Replica:
     def load(self) -> tuple[int, float]:
         """Jobs that wait here, and the seconds until one that comes now would start."""
         return self._worker.load()
+
+    @property
+    def sick(self) -> bool:
+        """Whether several jobs in a row met mistakes that are not their own, as all do on a GPU
+        whose context is broken: only a new process mends that.
+        """
+        return len(self._mistakes) >= SICK
 
     def jobs(self) -> frozenset[str]:
         """Everything that waits or runs here."""
@@ -174,9 +196,7 @@ class Replica:
             except Cancelled:
                 self._stopped(job, heart, stop())
             except Exception as fault:
-                log.info("%s failed: %s", job.id, fault)
-                self._store.fail(job.claim, job_failure(fault))
-                self._tell(job, "failed")
+                self._failed(job, fault)
 
     def _generate(self, job: Job, mix: Mix, heart: Heart, stop: StopCheck) -> None:
         spec = GenerationSpec.model_validate(job.request)
@@ -192,12 +212,27 @@ class Replica:
             **generation.timings,
             "encode": time.perf_counter() - started,
         }
+        self._mistakes.clear()
         if self._store.succeed(job.claim, result, timings):
             self._tell(job, "succeeded", timings)
         else:
             log.warning("%s was finished for nobody: the claim had run out", job.id)
             self._results.remove(result.file)
             self._tell(job, "lost")
+
+    def _failed(self, job: Job, fault: Exception) -> None:
+        """Put back what another attempt may get through, here or elsewhere; else it has failed."""
+        if not isinstance(fault, MotionRayError):
+            self._mistakes.add(job.id)
+        if _may_pass(fault) and job.attempt < ATTEMPTS:
+            job_failure(fault)  # logs what is no failure of the job's own
+            log.warning("%s is put back: %s", job.id, type(fault).__name__)
+            self._store.release(job.claim)
+            self._tell(job, "given_back")
+            return
+        log.info("%s failed: %s", job.id, fault)
+        self._store.fail(job.claim, job_failure(fault))
+        self._tell(job, "failed")
 
     def _stopped(self, job: Job, heart: Heart, why: Stop | None) -> None:
         if heart.lost:

@@ -12,6 +12,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from motion_ray.backbones.unet3d import EMBEDDED, UNet3DBackbone
+from motion_ray.errors import JobStoreError
+from motion_ray.files import write_text_atomic
 from motion_ray.serving.catalog import MotionCatalog
 from motion_ray.serving.profiles import profile_for
 from motion_ray.serving.requests import ServingLimits, ServingProfile
@@ -67,9 +69,10 @@ def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) 
 
     Raises:
         StoreError: the store of motions cannot be opened.
-        JobStoreError: nor the one of jobs.
+        JobStoreError: nor the one of jobs; or it belongs to another base model.
     """
     deltas = DeltaStore(config.store)
+    _check_base(config.state / "base.txt", backbone.fingerprint)
     return Site(
         profile=profile_for(config.base, backbone, config.limits, config.base_name),
         jobs=SqliteJobStore(config.state / "jobs.sqlite", retention_s=retention_s),
@@ -78,3 +81,17 @@ def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) 
         catalog=MotionCatalog(deltas, backbone.fingerprint),
         state=config.state,
     )
+
+
+def _check_base(path: Path, fingerprint: str) -> None:
+    """A job does not say for which base it is: all that lie in a folder are for the same one."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            write_text_atomic(path, fingerprint, JobStoreError)
+        found = path.read_text(encoding="utf-8").strip()
+    except OSError as fault:
+        raise JobStoreError(path, f"cannot be used: {fault}", "name a folder of yours") from fault
+    if found != fingerprint:
+        rule = "its jobs and videos are of another base model"
+        raise JobStoreError(path.parent, rule, "name another folder as state")

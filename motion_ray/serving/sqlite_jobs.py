@@ -281,11 +281,13 @@ class SqliteJobStore:
 
     # --- ending from outside ----------------------------------------------------------------------
 
-    def cancel(self, job: str, client: str | None = None) -> Job:
+    def cancel(self, job: str, client: str | None = None, *, free_key: bool = False) -> Job:
         """See the protocol."""
         with self._database.writing() as connection:
             row = find(connection, job, client)
             tell_to_stop(connection, row, self._clock(), self._retention_s)
+            if free_key:
+                connection.execute("UPDATE jobs SET idempotency_key = NULL WHERE id = ?", (job,))
             return as_job(find(connection, job, client))
 
     def delete(self, job: str, client: str | None = None) -> Job:

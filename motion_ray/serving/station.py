@@ -57,7 +57,7 @@ class Station:
             return Report(
                 replica=self._name,
                 serial=self._serial,
-                ready=ready,
+                ready=ready and not self._replica.sick,
                 epoch=self._epoch,
                 seen=self._seen,
                 jobs=jobs,
@@ -70,6 +70,11 @@ class Station:
                 pool=pool,
                 outcomes=tuple(self._outcomes),
             )
+
+    @property
+    def sick(self) -> bool:
+        """See :attr:`motion_ray.serving.replica.Replica.sick`."""
+        return self._replica.sick
 
     def jobs(self) -> frozenset[str]:
         """Everything that waits or runs in the replica."""

@@ -126,19 +126,25 @@ class Worker:
                 if decision.start is None and not decision.dropped:
                     self._changed.wait()  # nothing is queued, or it would have started
                     continue
-                following = self._scheduler.following(self._clock())
             for ticket in decision.dropped:
                 self._guarded("drop", ticket, lambda ticket=ticket: self._duties.drop(ticket))
             if decision.start is not None:
-                if following is not None:
-                    self._prepare(following)
                 self._run(decision.start)
 
     def _prepare(self, ticket: Ticket) -> None:
         self._guarded("load ahead for", ticket, lambda: self._duties.coming(ticket, next_up=True))
 
     def _run(self, ticket: Ticket) -> None:
+        prepared = False
+
         def stop() -> Stop | None:
+            nonlocal prepared
+            if not prepared:  # not earlier: until the first step the job loads what it needs itself
+                prepared = True
+                with self._changed:
+                    following = self._scheduler.following(self._clock())
+                if following is not None:
+                    self._prepare(following)
             with self._changed:
                 return self._scheduler.must_stop(ticket.id, self._clock())
 

@@ -127,6 +127,16 @@ def test_lists_are_read_page_by_page(client: Client, live: Live, monkeypatch):
     assert [motion.id for motion in client.motions()] == ["arms", "hat"]
 
 
+def test_a_list_goes_on_though_what_was_listed_is_deleted(client: Client, monkeypatch):
+    monkeypatch.setattr("motion_ray.client.client.PAGE", 2)
+    made = [client.create(VideoOrder("a robot", motions=(), seed=seed)).id for seed in range(5)]
+    seen: list[str] = []
+    for video in client.videos():
+        client.delete(video.id)
+        seen.append(video.id)
+    assert seen == made[::-1] and list(client.videos()) == []
+
+
 def test_a_cancelled_job_stops_and_says_so(client: Client, live: Live):
     live.toy.engine.go_on.clear()
     video = client.create(ORDER)

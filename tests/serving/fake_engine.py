@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from motion_ray.diffusion.sampler import OnStep
-from motion_ray.errors import Cancelled, DeltaError
+from motion_ray.errors import Cancelled, DeltaError, StoreError
 from motion_ray.files import write_bytes_atomic
 from motion_ray.serving.engine import Generation
 from motion_ray.serving.jobs import AdmissionLimits, Job, NewJob
@@ -35,7 +35,7 @@ SPEC = GenerationSpec(
 class FakeEngine:
     """Takes its time in steps; what the seed says happens."""
 
-    BROKEN, CRASHES = 1, 2
+    BROKEN, CRASHES, UNREACHABLE = 1, 2, 3
 
     def __init__(self) -> None:
         self.seconds = 0.001
@@ -47,6 +47,8 @@ class FakeEngine:
     def mix(self, spec: GenerationSpec) -> Mix:
         if spec.prompt == "gone":
             raise DeltaError("/srv/store", "is damaged", "publish it again")
+        if spec.prompt == "unreachable":
+            raise StoreError("/srv/store", "cannot be read: connection reset", "check it")
         return Mix()
 
     def prefetch(self, mix: Mix, level: str) -> bool:
@@ -65,6 +67,8 @@ class FakeEngine:
         self.entered.set()
         if spec.seed == self.BROKEN:
             raise DeltaError("/srv/store", "is damaged", "publish it again")
+        if spec.seed == self.UNREACHABLE:
+            raise StoreError("/srv/store", "cannot be read: connection reset", "check it")
         if spec.seed == self.CRASHES:
             raise RuntimeError("/srv/secret: out of memory")
         for step in range(spec.steps):

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from motion_ray.errors import DeltaError, JobStoreError, OverloadedError
+from motion_ray.errors import DeltaError, JobStoreError, OverloadedError, StoreError
 from motion_ray.serving import heart
 from motion_ray.serving.jobs import Beat, EventKind, Job, JobState
-from motion_ray.serving.replica import Replica, ReplicaConfig
+from motion_ray.serving.replica import ATTEMPTS, SICK, Replica, ReplicaConfig
 from motion_ray.serving.results import ResultFolder, tidy
 from motion_ray.serving.scheduler import Cancelling
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
@@ -78,27 +78,71 @@ def test_progress_comes_from_real_steps(replica, store, engine):
     assert [each["done"] for each in progress] == sorted({each["done"] for each in progress})
 
 
-@pytest.mark.parametrize(
-    ("seed", "code", "message"),
-    [
-        (FakeEngine.BROKEN, "motion_broken", "the motion: is damaged; publish it again"),
-        (FakeEngine.CRASHES, "internal_error", "the server made a mistake; it has been logged"),
-    ],
-)
-def test_a_failure_is_told_without_our_secrets(replica, store, seed, code, message):
-    bad, good = accept(store, seed=seed), accept(store)
+def test_a_failure_is_told_without_our_secrets(replica, store):
+    bad, good = accept(store, seed=FakeEngine.BROKEN), accept(store)
     replica.submit(bad)
     replica.submit(good)
     failure = ended(store, bad).failure
-    assert failure is not None and (failure.code, failure.message) == (code, message)
+    assert failure is not None and failure.code == "motion_broken"
+    assert failure.message == "the motion: is damaged; publish it again"
     assert ended(store, good).state is JobState.SUCCEEDED
+
+
+def attempt(replica, store, job) -> Job:
+    """The job after one more attempt at it."""
+    tried = store.get(job.id).attempt
+    replica.submit(store.get(job.id))
+
+    def over() -> bool:
+        found = store.get(job.id)
+        return found.attempt > tried and found.state is not JobState.RUNNING
+
+    until(lambda: over() and job.id not in replica.jobs())
+    return store.get(job.id)
+
+
+@pytest.mark.parametrize(
+    ("seed", "code", "message"),
+    [
+        (FakeEngine.CRASHES, "internal_error", "the server made a mistake; it has been logged"),
+        (FakeEngine.UNREACHABLE, "store_unavailable", ""),
+    ],
+)
+def test_what_may_pass_is_tried_again_before_it_has_failed(replica, store, seed, code, message):
+    job = accept(store, seed=seed)
+    for _ in range(ATTEMPTS - 1):
+        assert attempt(replica, store, job).state is JobState.QUEUED
+    failure = attempt(replica, store, job).failure
+    assert failure is not None and failure.code == code and message in failure.message
+    assert "/srv" not in failure.message
+
+
+def test_a_store_that_is_not_reached_loses_no_job(replica, store, engine):
+    job = accept(store, prompt="unreachable")
+    for _ in range(5):
+        with pytest.raises(StoreError):
+            replica.submit(job)
+    assert store.get(job.id).state is JobState.QUEUED
+
+
+def test_after_several_jobs_with_mistakes_in_a_row_the_replica_is_sick(replica, store):
+    poisoned = accept(store, seed=FakeEngine.CRASHES)
+    for _ in range(ATTEMPTS):
+        attempt(replica, store, poisoned)
+    assert not replica.sick  # one job may be at fault itself
+    for _ in range(SICK - 1):
+        attempt(replica, store, accept(store, seed=FakeEngine.CRASHES))
+    assert replica.sick
+    attempt(replica, store, accept(store))
+    assert not replica.sick
 
 
 def test_what_is_logged_while_a_job_runs_names_it(replica, store, logged):
     good, bad = accept(store), accept(store, seed=FakeEngine.CRASHES)
     replica.submit(good)
-    replica.submit(bad)
-    ended(store, bad)
+    ended(store, good)
+    for _ in range(ATTEMPTS):
+        attempt(replica, store, bad)
     lines = [line for line in logged() if line.get("job") == bad.id]
     assert {"motion_ray.serving.replica", "motion_ray.serving.api_errors"} == {
         line["logger"] for line in lines

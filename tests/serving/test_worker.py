@@ -78,9 +78,13 @@ def test_jobs_run_one_at_a_time_and_the_next_is_loaded_ahead(duties, worker):
     starts = [line.split()[1] for line in duties.log if line.startswith("start")]
     assert sorted(starts) == list("012345") and starts != list("012345")
     assert sum(line.startswith("coming") for line in duties.log) == 6
-    for line in (line for line in duties.log if line.startswith("next")):
-        job = line.split()[1]
-        assert duties.log.index(line) < duties.log.index(f"start {job}")
+    ahead = [line for line in duties.log if line.startswith("next")]
+    assert ahead
+    for line in ahead:
+        number = starts.index(line.split()[1])
+        # while the one before it runs, and not before that has what it needs itself
+        before, after = f"start {starts[number - 1]}", f"start {starts[number]}"
+        assert duties.log.index(before) < duties.log.index(line) < duties.log.index(after)
 
 
 def test_a_job_that_breaks_does_not_stop_the_others(duties, worker, caplog):

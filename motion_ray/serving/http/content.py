@@ -40,7 +40,9 @@ _FAILURES = {
     "too_large": 413,
     "pool_busy": 503,
     "pool_full": 503,
+    "store_unavailable": 503,
 }
+RETRY_AFTER_S = 5
 CLIENT_LEFT = 499  # nobody sees it but the log; a number that proxies use for this
 
 
@@ -112,7 +114,9 @@ async def create_video_sync(
             )
         except (ClientLeft, asyncio.CancelledError) as left:
             if created.fresh:  # another request with the same key may wait for an older one
-                await asyncio.shield(cancel(here, created.job.id, caller.client))
+                # and a client that asks again with the key wants a video, not this end of it
+                stop = cancel(here, created.job.id, caller.client, free_key=True)
+                await asyncio.shield(stop)
             if isinstance(left, ClientLeft):
                 return Response(status_code=CLIENT_LEFT)
             raise
@@ -141,7 +145,9 @@ def _result(job: Job, *, waited: bool = False) -> JobResult:
     if job.failure is not None:
         status = _FAILURES.get(job.failure.code, 500) if waited else 409
         kind = SERVER if status >= 500 else INVALID
-        raise Problem(status, job.failure.code, job.failure.message, kind=kind)
+        headers = {"Retry-After": f"{RETRY_AFTER_S}"} if status == 503 else None
+        code, message = job.failure.code, job.failure.message
+        raise Problem(status, code, message, kind=kind, headers=headers)
     message = f"{job.id} is {'in progress' if job.state is JobState.RUNNING else 'queued'}; wait"
     raise Problem(409, "video_not_ready", message, headers={"Retry-After": "1"})
 

@@ -23,6 +23,8 @@ from motion_ray.threads import apart_from_loop
 
 log = logging.getLogger(__name__)
 
+MOST_QUEUED = 100_000  # jobs that one look at the store is about
+
 
 def fresh_name() -> str:
     """A name for a replica that no earlier one had, so that an old claim is never taken for its."""
@@ -150,7 +152,7 @@ class LocalBackend:
             with about(job=job.id):
                 log.info("%s is %s again", job.id, job.state)
         here = self._replica.jobs()
-        for job in self._jobs.queued():
+        for job in self._jobs.queued(MOST_QUEUED):
             if job.id in here:
                 continue
             with about(job=job.id):

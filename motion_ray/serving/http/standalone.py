@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.serving.engine import MotionEngine
 from motion_ray.serving.http.config import ServerConfig
-from motion_ray.serving.http.local import LocalBackend, fresh_name
+from motion_ray.serving.http.local import MOST_QUEUED, LocalBackend, fresh_name
 from motion_ray.serving.http.ports import Services
 from motion_ray.serving.keys import ApiKeys
 from motion_ray.serving.mix import Mix
@@ -21,8 +21,6 @@ from motion_ray.serving.site import SiteConfig, open_site
 from motion_ray.serving.sources import StoreSource
 from motion_ray.serving.studio import write_file
 from motion_ray.serving.uploads import BaseLayout
-
-MOST_QUEUED = 100_000  # in the replica, if the store has no limit
 
 
 class LocalSite(SiteConfig):

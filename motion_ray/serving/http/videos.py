@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from motion_ray.errors import JobExpiredError, JobNotFoundError
+from motion_ray.errors import JobExpiredError, JobNotFoundError, OverloadedError
 from motion_ray.serving.http.accept import IdempotencyKey, accept
 from motion_ray.serving.http.access import Generating
 from motion_ray.serving.http.context import Context, Here
@@ -106,7 +107,7 @@ async def create_video(
     return await _shown(here, job)
 
 
-@router.get("", responses=refusals(400))
+@router.get("", responses=refusals(400, 410))
 async def list_videos(
     here: Here,
     caller: Generating,
@@ -165,22 +166,31 @@ async def delete_video(video: VideoId, here: Here, caller: Generating) -> VideoD
     return VideoDeleted(id=video)
 
 
-async def cancel(here: Context, video: str, client: str) -> Job:
+async def cancel(here: Context, video: str, client: str, *, free_key: bool = False) -> Job:
     """Cancel a job in the store, and tell whoever runs it.
+
+    Args:
+        here: the server.
+        video: the job.
+        client: whose it is.
+        free_key: whether its idempotency key may make another job from now on.
 
     Raises:
         JobNotFoundError: there is no such job of the client's.
         JobStoreError: the store cannot be used.
     """
-    job = await run_in_threadpool(here.services.jobs.cancel, video, client)
+    cancelled = functools.partial(here.services.jobs.cancel, video, client, free_key=free_key)
+    job = await run_in_threadpool(cancelled)
     await here.services.backend.cancel(video)
     return job
 
 
 async def _waited(here: Context, job: Job, seconds: float, request: Request) -> Job:
-    """The job once it has ended, or when the time is over or nobody waits any more."""
+    """The job once it has ended, or when the time is over or nobody waits any more; as it is if
+    there is no seat: a refusal now would have the client ask for another one of a job that runs.
+    """
     services = here.services
-    with here.waiting.taken(job.client), contextlib.suppress(ClientLeft):
+    with contextlib.suppress(ClientLeft, OverloadedError), here.waiting.taken(job.client):
         return await until_final(
             services.jobs,
             services.backend.settled,

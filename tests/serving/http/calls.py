@@ -23,6 +23,11 @@ def post(client: TestClient, wait: int | None = None, key: str | None = None, **
     return client.post("/v1/videos", json=BODY | fields, headers=headers)
 
 
+def sync(client: TestClient, **fields: Any):
+    """Ask for a video and wait for it."""
+    return client.post("/v1/videos/sync", json={"prompt": "a robot", "seed": 3} | fields)
+
+
 def ended(client: TestClient, video: str) -> dict[str, Any]:
     """The video once it has ended."""
     deadline = time.monotonic() + 20

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from motion_ray.serving.http.app import create_app
 from motion_ray.serving.http.content import CLIENT_LEFT
-from motion_ray.serving.jobs import JobState
-from tests.serving.http.calls import error, post, raw
+from motion_ray.serving.jobs import JobState, NewJob
+from tests.serving.http.calls import error, post, raw, sync
 from tests.serving.http.toy_server import CRASHES
 
 
@@ -128,10 +127,6 @@ def test_a_file_that_is_gone_counts_as_expired(client, server, video):
 # --- in one request -------------------------------------------------------------------------------
 
 
-def sync(client, **fields: Any):
-    return client.post("/v1/videos/sync", json={"prompt": "a robot", "seed": 3} | fields)
-
-
 def test_the_video_at_once(client, server):
     answer = sync(client)
     assert answer.status_code == 200 and answer.headers["Content-Type"] == "video/mp4"
@@ -161,12 +156,15 @@ def test_who_leaves_stops_the_work(server, how):
     """Within one denoising step, whether the server says so or cancels what answers."""
     server.engine.go_on.clear()
     body = json.dumps({"prompt": "a robot", "num_inference_steps": 50}).encode()
+    headers = {"Idempotency-Key": "k1"}
 
     async def leave() -> int | None:
         app = create_app(server.config, server.services)
         left = asyncio.Event()
         async with app.router.lifespan_context(app):
-            call = asyncio.create_task(raw(app, "POST", "/v1/videos/sync", body, left=left))
+            call = asyncio.create_task(
+                raw(app, "POST", "/v1/videos/sync", body, headers=headers, left=left)
+            )
             await asyncio.to_thread(server.engine.entered.wait, 10)
             if how == "disconnect":
                 left.set()
@@ -186,6 +184,9 @@ def test_who_leaves_stops_the_work(server, how):
     assert status == (CLIENT_LEFT if how == "disconnect" else None)
     [job] = server.jobs.page().jobs
     assert job.state is JobState.CANCELLED and server.engine.steps == 0
+    # asked again with the same key, as after a lost answer: another job
+    repeated = NewJob(job.client, job.request, "", idempotency_key="k1")
+    assert server.jobs.known(repeated) is None
 
 
 def test_who_leaves_an_older_job_does_not_stop_it(server):

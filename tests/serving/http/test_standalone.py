@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from motion_ray.config import ClipConfig
 from motion_ray.data.video import probe, read_clip
+from motion_ray.errors import JobStoreError
 from motion_ray.serving.http.__main__ import arguments, main, settings_from
 from motion_ray.serving.http.app import create_app
 from motion_ray.serving.http.standalone import LocalSite, StandaloneConfig, open_services
@@ -60,6 +61,15 @@ server: {port: 1, queued: 7, retention_s: 60, allowed_origins: [https://studio.e
 
 
 @pytest.mark.slow
+def test_a_folder_of_jobs_belongs_to_one_base_model(tmp_path):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / "base.txt").write_text("of another one")
+    settings = StandaloneConfig(site=LocalSite(store=f"{tmp_path}/store", state=folder))
+    with pytest.raises(JobStoreError, match="are of another base model; name another folder"):
+        open_services(settings, "cpu")
+
+
 def test_a_video_of_the_embedded_model(tmp_path):
     settings = StandaloneConfig(site=LocalSite(store=f"{tmp_path}/store", state=tmp_path / "state"))
     body = {"prompt": "a red robot waving", "size": "32x32", "num_inference_steps": 2, "seed": 1}

@@ -188,10 +188,12 @@ def test_a_full_queue_says_when_to_ask_again(client, server, monkeypatch):
     assert answer.headers["Retry-After"] == "3"
 
 
-def test_too_many_who_wait_are_refused(client, server):
+def test_who_finds_no_seat_to_wait_in_gets_the_job_at_once(client, server):
     client.app.state.context.waiting.limit = 0
-    answer = post(client, wait=1)
-    assert error(answer)[:2] == (429, "queue_full") and "Retry-After" in answer.headers
+    server.engine.go_on.clear()
+    answer = post(client, wait=30)
+    assert answer.status_code == 202 and answer.json()["status"] in ("queued", "in_progress")
+    assert len(client.get("/v1/videos").json()["data"]) == 1
 
 
 # --- looking --------------------------------------------------------------------------------------
