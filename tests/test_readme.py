@@ -244,3 +244,20 @@ def test_the_readme_names_the_two_commands_that_matter() -> None:
         line for block in blocks("bash") if block.page == "README.md" for line in commands(block)
     }
     assert {"make demo", "make test"} <= found
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def first_scores(page: Path, heading: str) -> dict[str, str]:
+    """Method to its first score, with its interval, in the table under a heading."""
+    section = page.read_text().partition(heading)[2].partition("\n#")[0]
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| ")]
+    cells = [(method.strip(), score.partition("<br>")[0].strip()) for method, score in rows]
+    return {method: score for method, score in cells if "%" in score}
+
+
+def test_the_headline_table_is_that_of_the_results() -> None:
+    measured = first_scores(REPO / "docs/results/puppet/README.md", "## Table 1")
+    assert "ours" in measured and len(measured) >= 4
+    assert first_scores(REPO / "README.md", "## Does it hold?") == measured
