@@ -22,7 +22,7 @@ from motion_ray.serving.http.problems import Problem
 from motion_ray.serving.http.schemas import refusals
 from motion_ray.serving.http.videos import VideoBody, VideoId, cancel
 from motion_ray.serving.http.waiting import ClientLeft, until_final
-from motion_ray.serving.jobs import DEADLINE_EXCEEDED, Job, JobResult, JobState
+from motion_ray.serving.jobs import DEADLINE_EXCEEDED, Created, Job, JobResult, JobState
 from motion_ray.serving.requests import GenerationSpec
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
@@ -100,18 +100,14 @@ async def create_video_sync(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Generate and answer with the mp4. Closing the connection stops the work."""
-    services, config = here.services, here.config
     with here.waiting.taken(caller.client):
         created = await accept(here, caller, body, idempotency_key)
         try:
-            job = await until_final(
-                services.jobs,
-                services.backend.settled,
-                created.job.id,
-                config.sync_s,
-                config.poll_s,
-                request.is_disconnected,
-            )
+            job = await _ended(here, created, request)
+            if job.state is JobState.CANCELLED and not created.fresh:
+                # Who made it has left, perhaps this client itself: then its key is free again.
+                created = await accept(here, caller, body, idempotency_key)
+                job = await _ended(here, created, request)
         except (ClientLeft, asyncio.CancelledError) as left:
             if created.fresh:  # another request with the same key may wait for an older one
                 # and a client that asks again with the key wants a video, not this end of it
@@ -121,11 +117,28 @@ async def create_video_sync(
                 return Response(status_code=CLIENT_LEFT)
             raise
     if not job.state.final:
-        message = f"it takes longer than {config.sync_s:g} seconds; the job goes on as {job.id}"
+        seconds = here.config.sync_s
+        message = f"it takes longer than {seconds:g} seconds; the job goes on as {job.id}"
         headers = {"Location": f"/v1/videos/{job.id}"}
         raise Problem(504, "sync_timeout", message, kind=SERVER, headers=headers)
     _result(job, waited=True)
     return await _file(here, request, job, None)
+
+
+async def _ended(here: Context, created: Created, request: Request) -> Job:
+    """The job once it has ended, or when the time is over.
+
+    Raises:
+        ClientLeft: nobody waits any more.
+    """
+    return await until_final(
+        here.services.jobs,
+        here.services.backend.settled,
+        created.job.id,
+        here.config.sync_s,
+        here.config.poll_s,
+        request.is_disconnected,
+    )
 
 
 def _result(job: Job, *, waited: bool = False) -> JobResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 
@@ -213,3 +214,28 @@ def test_who_leaves_an_older_job_does_not_stop_it(server):
     asyncio.run(leave())
     [job] = server.jobs.page().jobs
     assert job.state is JobState.SUCCEEDED
+
+
+def test_who_joined_a_job_whose_maker_leaves_gets_another_one(server):
+    """As a client does that asks again before its lost connection is noticed."""
+    server.engine.go_on.clear()
+    body = json.dumps({"prompt": "a robot", "seed": 3}).encode()
+    headers = {"Idempotency-Key": "k1"}
+
+    async def twice() -> int | None:
+        app = create_app(server.config, server.services)
+        left = asyncio.Event()
+        async with app.router.lifespan_context(app):
+            ask = functools.partial(raw, app, "POST", "/v1/videos/sync", body, headers=headers)
+            maker = asyncio.create_task(ask(left=left))
+            await asyncio.to_thread(server.engine.entered.wait, 10)
+            joined = asyncio.create_task(ask())
+            await asyncio.sleep(0.2)
+            left.set()
+            assert (await maker)[0] == CLIENT_LEFT
+            server.engine.go_on.set()
+            return (await joined)[0]
+
+    assert asyncio.run(twice()) == 200
+    states = sorted(job.state.value for job in server.jobs.page().jobs)
+    assert states == ["cancelled", "succeeded"]
