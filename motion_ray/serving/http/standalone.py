@@ -73,7 +73,7 @@ def open_services(settings: StandaloneConfig, device: str | None = None) -> Serv
     pool = MotionPool(StoreSource(site.deltas), backbone, settings.studio.pool)
     engine = MotionEngine(backbone, pool, site.catalog)
     name = fresh_name()
-    queue = MOST_QUEUED if config.queued is None else config.queued
+    queue = MOST_QUEUED if config.queued is None else max(1, config.queued)  # 0 admits nobody
     replica = Replica(name, engine, site.jobs, site.results, write_file, ReplicaConfig(queue=queue))
 
     def warm_up() -> None:

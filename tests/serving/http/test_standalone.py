@@ -60,7 +60,6 @@ server: {port: 1, queued: 7, retention_s: 60, allowed_origins: [https://studio.e
     assert settings_from(arguments().parse_args([])) == StandaloneConfig()
 
 
-@pytest.mark.slow
 def test_a_folder_of_jobs_belongs_to_one_base_model(tmp_path):
     folder = tmp_path / "state"
     folder.mkdir()
@@ -70,6 +69,7 @@ def test_a_folder_of_jobs_belongs_to_one_base_model(tmp_path):
         open_services(settings, "cpu")
 
 
+@pytest.mark.slow
 def test_a_video_of_the_embedded_model(tmp_path):
     settings = StandaloneConfig(site=LocalSite(store=f"{tmp_path}/store", state=tmp_path / "state"))
     body = {"prompt": "a red robot waving", "size": "32x32", "num_inference_steps": 2, "seed": 1}
