@@ -263,9 +263,9 @@ class Client:
         while True:
             answer = self._transport.json("GET", path, query=query)
             yield from kept
-            *items, last = _field(answer, "data") or [None]
-            yield from items
-            kept = [] if last is None else [last]
+            items = list(_field(answer, "data"))
+            yield from items[:-1]
+            kept = items[-1:]
             if not _field(answer, "has_more"):
                 break
             query["after"] = str(_field(answer, "last_id"))

@@ -25,6 +25,11 @@ class Share:
         """Between 0 and 1; NaN of nothing."""
         return self.right / self.of if self.of else float("nan")
 
+    def exact_interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Clopper and Pearson's, which covers the true share at least so often."""
+        found = binomtest(self.right, self.of).proportion_ci(confidence, method="exact")
+        return float(found.low), float(found.high)
+
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Wilson's interval, which stays inside 0..1 and is sound for few videos and rare events.
 

@@ -13,8 +13,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scipy.stats import binomtest
-
 from motion_ray.evaluation.bootstrap import (
     Difference,
     Estimate,
@@ -23,6 +21,7 @@ from motion_ray.evaluation.bootstrap import (
     paired_difference,
 )
 from motion_ray.evaluation.multiple import holm
+from motion_ray.evaluation.statistics import Share
 
 LEVEL = 0.05
 Observed = Mapping[Hashable, Observation]
@@ -229,10 +228,8 @@ def _exactly(rate: Estimate) -> Estimate:
     """With an interval no narrower than the exact one of as many videos as there are prompts: four
     of four do not show that more than half are right.
     """
-    count = binomtest(round(rate.value * rate.clusters), rate.clusters)
-    exact = count.proportion_ci(method="exact")
-    low, high = min(rate.low, float(exact.low)), max(rate.high, float(exact.high))
-    return replace(rate, low=low, high=high)
+    low, high = Share(round(rate.value * rate.clusters), rate.clusters).exact_interval()
+    return replace(rate, low=min(rate.low, low), high=max(rate.high, high))
 
 
 def _sum(claim: Contrast) -> str:

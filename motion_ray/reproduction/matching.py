@@ -42,11 +42,12 @@ def matched(looks: Sequence[Look], methods: Sequence[str]) -> dict[str, list[Loo
 
 def _last_alike(courses: Sequence[Sequence[Look]]) -> Sequence[Look]:
     """One look of each course, or none."""
+    scored = [[(appearance(look), look) for look in course] for course in courses]
     kept: list[tuple[float, Sequence[Look]]] = []
-    for chosen in itertools.product(*courses):
-        scores = [appearance(look) for look in chosen]
+    for chosen in itertools.product(*scored):
+        scores = [score for score, _ in chosen]
         if max(scores) - min(scores) <= TOLERANCE:
-            kept.append((fmean(scores), chosen))
+            kept.append((fmean(scores), [look for _, look in chosen]))
     return min(kept, key=lambda each: each[0])[1] if kept else ()
 
 

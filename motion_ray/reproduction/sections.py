@@ -41,7 +41,7 @@ JUDGED = (
     "by exact intervals. What may be chance is called inconclusive."
 )
 VIDEOS, STEPS = "videos", "steps"
-FLOOR = "floor"  # in the reason of a training that its floor stopped
+FLOOR = "appearance_floor"  # the reason of a training that its floor stopped
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _steps(row: Row, found: Reproduction) -> tuple[str, str]:
         return "", ""
     steps = sorted({each.result.step for each in cells})
     text = str(steps[0]) if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
-    stopped = sum(FLOOR in each.stopped for each in cells)
+    stopped = sum(each.stopped == FLOOR for each in cells)
     return text, f"floor: {stopped} of {len(cells)}" if stopped else ""
 
 

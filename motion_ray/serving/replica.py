@@ -224,14 +224,14 @@ class Replica:
         """Put back what another attempt may get through, here or elsewhere; else it has failed."""
         if not isinstance(fault, MotionRayError):
             self._mistakes.add(job.id)
+        failure = job_failure(fault)
         if _may_pass(fault) and job.attempt < ATTEMPTS:
-            job_failure(fault)  # logs what is no failure of the job's own
             log.warning("%s is put back: %s", job.id, type(fault).__name__)
             self._store.release(job.claim)
             self._tell(job, "given_back")
             return
         log.info("%s failed: %s", job.id, fault)
-        self._store.fail(job.claim, job_failure(fault))
+        self._store.fail(job.claim, failure)
         self._tell(job, "failed")
 
     def _stopped(self, job: Job, heart: Heart, why: Stop | None) -> None:

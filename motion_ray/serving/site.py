@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from motion_ray.backbones.unet3d import EMBEDDED, UNet3DBackbone
 from motion_ray.errors import JobStoreError
-from motion_ray.files import write_text_atomic
+from motion_ray.files import create_bytes_exclusive
+from motion_ray.manifest import reading
 from motion_ray.serving.catalog import MotionCatalog
 from motion_ray.serving.profiles import profile_for
 from motion_ray.serving.requests import ServingLimits, ServingProfile
@@ -85,13 +86,9 @@ def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) 
 
 def _check_base(path: Path, fingerprint: str) -> None:
     """A job does not say for which base it is: all that lie in a folder are for the same one."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            write_text_atomic(path, fingerprint, JobStoreError)
+    create_bytes_exclusive(path, fingerprint.encode(), JobStoreError)  # of the first who comes
+    with reading(path, JobStoreError):
         found = path.read_text(encoding="utf-8").strip()
-    except OSError as fault:
-        raise JobStoreError(path, f"cannot be used: {fault}", "name a folder of yours") from fault
     if found != fingerprint:
         rule = "its jobs and videos are of another base model"
         raise JobStoreError(path.parent, rule, "name another folder as state")

@@ -72,7 +72,7 @@ def test_controls_and_where_trainings_ended_stand_in_the_report() -> None:
     trained = tuple(
         Trained(cell, "", puppet(), {step: Learned("", "", "", "", step)}, stopped)
         for cell, step, stopped in zip(
-            cells, (900, 450), ("max steps", "appearance floor"), strict=True
+            cells, (900, 450), ("max_steps", "appearance_floor"), strict=True
         )
     )
     experiments = (EXPERIMENTS["fig7"], EXPERIMENTS["beyond"])

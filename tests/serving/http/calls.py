@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message
+
+from motion_ray.serving.http.app import create_app
+from motion_ray.serving.http.config import ServerConfig
+from motion_ray.serving.http.ports import Services
 
 URL = "http://127.0.0.1:8000"
 BODY = {"prompt": "a red robot doing the pll", "seed": 7}
@@ -45,6 +51,14 @@ def error(answer: Any) -> tuple[int, str, str | None]:
     body = answer.json()["error"]
     assert set(body) == {"message", "type", "param", "code"} and body["message"]
     return answer.status_code, body["code"], body["param"]
+
+
+@contextlib.asynccontextmanager
+async def running(config: ServerConfig, services: Services) -> AsyncIterator[FastAPI]:
+    """An application that works, for requests of :func:`raw` in the same loop."""
+    app = create_app(config, services)
+    async with app.router.lifespan_context(app):
+        yield app
 
 
 async def raw(

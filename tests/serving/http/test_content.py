@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from motion_ray.serving.http.app import create_app
 from motion_ray.serving.http.content import CLIENT_LEFT
 from motion_ray.serving.jobs import JobState, NewJob
-from tests.serving.http.calls import error, post, raw, sync
+from tests.serving.http.calls import error, post, raw, running, sync
 from tests.serving.http.toy_server import CRASHES
 
 
@@ -160,9 +160,8 @@ def test_who_leaves_stops_the_work(server, how):
     headers = {"Idempotency-Key": "k1"}
 
     async def leave() -> int | None:
-        app = create_app(server.config, server.services)
         left = asyncio.Event()
-        async with app.router.lifespan_context(app):
+        async with running(server.config, server.services) as app:
             call = asyncio.create_task(
                 raw(app, "POST", "/v1/videos/sync", body, headers=headers, left=left)
             )
@@ -197,8 +196,7 @@ def test_who_leaves_an_older_job_does_not_stop_it(server):
     headers = {"Idempotency-Key": "k1"}
 
     async def leave() -> None:
-        app = create_app(server.config, server.services)
-        async with app.router.lifespan_context(app):
+        async with running(server.config, server.services) as app:
             await raw(app, "POST", "/v1/videos", body, headers=headers)
             await asyncio.to_thread(server.engine.entered.wait, 10)
             left = asyncio.Event()
@@ -223,9 +221,8 @@ def test_who_joined_a_job_whose_maker_leaves_gets_another_one(server):
     headers = {"Idempotency-Key": "k1"}
 
     async def twice() -> int | None:
-        app = create_app(server.config, server.services)
         left = asyncio.Event()
-        async with app.router.lifespan_context(app):
+        async with running(server.config, server.services) as app:
             ask = functools.partial(raw, app, "POST", "/v1/videos/sync", body, headers=headers)
             maker = asyncio.create_task(ask(left=left))
             await asyncio.to_thread(server.engine.entered.wait, 10)

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from motion_ray.serving.http.app import create_app
-from tests.serving.http.calls import UNKNOWN, error, post, raw
+from tests.serving.http.calls import UNKNOWN, error, post, raw, running
 from tests.serving.http.toy_server import CRASHES
 
 
@@ -104,8 +103,7 @@ def test_a_stream_shows_events_as_they_happen_and_signs_of_life_between(server):
     body = json.dumps({"prompt": "a robot"}).encode()
 
     async def follow() -> tuple[bytes, int]:
-        app = create_app(config, server.services)
-        async with app.router.lifespan_context(app):
+        async with running(config, server.services) as app:
             _, _, made = await raw(app, "POST", "/v1/videos", body)
             path = f"/v1/videos/{json.loads(made)['id']}/events"
             left = asyncio.Event()

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from motion_ray.serving.http.app import create_app
 from motion_ray.serving.jobs import JobState
-from tests.serving.http.calls import BODY, UNKNOWN, URL, ended, error, post, raw
+from tests.serving.http.calls import BODY, UNKNOWN, URL, ended, error, post, raw, running
 from tests.serving.http.toy_server import CRASHES, ToyServer, toy_server
 
 # --- accepting ------------------------------------------------------------------------------------
@@ -50,8 +50,7 @@ def test_who_leaves_while_waiting_gives_back_the_seat_and_not_the_job(server):
     server.engine.go_on.clear()
 
     async def leave() -> int:
-        app = create_app(server.config, server.services)
-        async with app.router.lifespan_context(app):
+        async with running(server.config, server.services) as app:
             left = asyncio.Event()
             body, headers = json.dumps(BODY).encode(), {"Prefer": "wait=50"}
             wait = asyncio.create_task(
