@@ -12,6 +12,7 @@ from motion_ray.data.video import probe, read_clip
 from motion_ray.errors import JobStoreError
 from motion_ray.serving.http.__main__ import arguments, main, settings_from
 from motion_ray.serving.http.app import create_app
+from motion_ray.serving.http.config import ServerConfig
 from motion_ray.serving.http.standalone import LocalSite, StandaloneConfig, open_services
 from tests.serving.http.calls import URL, error
 
@@ -67,6 +68,14 @@ def test_a_folder_of_jobs_belongs_to_one_base_model(tmp_path):
     settings = StandaloneConfig(site=LocalSite(store=f"{tmp_path}/store", state=folder))
     with pytest.raises(JobStoreError, match="are of another base model; name another folder"):
         open_services(settings, "cpu")
+
+
+def test_a_server_that_admits_no_job_starts(tmp_path):
+    settings = StandaloneConfig(
+        site=LocalSite(store=f"{tmp_path}/store", state=tmp_path / "state"),
+        server=ServerConfig(queued=0),
+    )
+    assert open_services(settings, "cpu").profile is not None
 
 
 @pytest.mark.slow
