@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TASKS_A_WORKER = 4  # at least, so that none works long while the others are done
 DEVICES = {"auto": None, "cpu": "cpu", "gpu": "cuda"}
+"""What ``--device`` of a job means in this process."""
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """Make the folders of the paper's experiments (section 4.1) from Jester as its owner gives it out.
 
 Example: ``python -m jobs.jester --jester data/jester --out clips``. For each gesture: ten clips of
-the validation split to learn from (``swiping-down/``) and others to compare with
-(``swiping-down-held-out/``); ``regularization/`` with fifty clips of each of two other classes; and
-``targets.yaml``, which ``jobs.evaluate --targets`` takes.
+the validation split to learn from (``motions/swiping-down/``) and others to compare with
+(``held-out/swiping-down/``); ``regularization/`` with fifty clips of each of two other classes; and
+``targets.yaml``, which ``jobs.evaluate --targets`` takes. The folder is what
+``jobs.reproduce --scale jester --data`` wants.
 """
 
 from __future__ import annotations
@@ -33,13 +34,17 @@ from motion_ray.data.jester import (
 from motion_ray.errors import DataError, MotionRayError
 from motion_ray.files import write_text_atomic
 
+LEARNED, HELD_OUT = "motions", "held-out"  # folders of --out
+
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m jobs.jester", description=__doc__)
     parser.add_argument("--jester", type=Path, required=True, help="folder of the csv files")
     parser.add_argument("--frames", type=Path, help=f"default: {FRAMES} in that folder")
-    parser.add_argument("--out", type=Path, required=True, help="gets a folder for each gesture")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="for motions/, regularization/, ..."
+    )
     parser.add_argument(
         "--gestures", nargs="+", metavar="LABEL", default=list(GESTURES), help="default: the five"
     )
@@ -80,8 +85,8 @@ def make_folders(options: argparse.Namespace) -> list[Path]:
             "label": label,
             "description": GESTURES.get(label, label.lower()),
             "phrase": TOKEN_PHRASE,
-            "training": name,
-            "held_out": f"{name}-held-out",
+            "training": f"{LEARNED}/{name}",
+            "held_out": f"{HELD_OUT}/{name}",
         }
     made += [options.out / "regularization", options.out / "targets.yaml"]
     write_regularization_folder(made[-2], clips, options.each, options.seed)
@@ -93,7 +98,7 @@ def _write_gesture(
     options: argparse.Namespace, clips: Sequence[JesterClip], label: str, name: str
 ) -> list[Path]:
     """Clips to learn from, and others of the same class."""
-    own, others = options.out / name, options.out / f"{name}-held-out"
+    own, others = options.out / LEARNED / name, options.out / HELD_OUT / name
     first = choose_clips(clips, label, options.clips, options.seed)
     rest = choose_clips(clips, label, options.held_out, options.seed, after=options.clips)
     write_gesture_folder(own, label, first, options.token)

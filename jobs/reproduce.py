@@ -63,7 +63,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--copy-detector", default=EMBEDDED_DETECTOR)
     parser.add_argument("--copy-sha256", help="of a TorchScript file of SSCD")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
-    parser.add_argument("--device", help="default: the GPU if there is one")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument(
         "--workers", type=int, help="so many at once, on Ray: one GPU or a part of --threads each"
     )

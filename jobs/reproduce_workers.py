@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from jobs.evaluate_workers import hired, places
+from jobs.evaluate_workers import DEVICES, hired, places
 from jobs.reproduce_view import View
 from jobs.signals import StopSignals
 from motion_ray.cluster.session import open_cluster
@@ -26,6 +26,7 @@ from motion_ray.reproduction.workplace import Workplace, in_this_process
 if TYPE_CHECKING:
     from motion_ray.cluster.resources import WorkerResources
 
+Wanted = Literal["auto", "cpu", "gpu"]
 RETRIES = 2  # new attempts of a cell that is lost before it saves anything new
 
 
@@ -43,7 +44,7 @@ def workplace(options: argparse.Namespace, root: Path, view: View) -> Iterator[W
     """
     address = options.address or os.environ.get("RAY_ADDRESS")
     if address is None and options.workers is None:
-        yield in_this_process(root, options.device, view.tell)
+        yield in_this_process(root, DEVICES[options.device], view.tell)
         return
     with open_cluster(address):
         resources = worker_resources(options.device, options.threads, options.workers)
@@ -59,11 +60,11 @@ def workplace(options: argparse.Namespace, root: Path, view: View) -> Iterator[W
         yield Workplace(train, opened, device)
 
 
-def worker_resources(device: str | None, threads: int, workers: int | None) -> WorkerResources:
+def worker_resources(device: Wanted, threads: int, workers: int | None) -> WorkerResources:
     """What one worker gets of the connected cluster: a GPU, or its part of the threads.
 
     Args:
-        device: null takes GPUs if there are any.
+        device: ``auto`` takes GPUs if there are any.
         threads: for all workers together, or for each if their number is not given.
         workers: how many; null: as many as there is room for.
     """
@@ -71,10 +72,7 @@ def worker_resources(device: str | None, threads: int, workers: int | None) -> W
 
     from motion_ray.cluster.resources import choose_resources
 
-    wanted: Literal["auto", "cpu", "gpu"] = "auto"
-    if device is not None:
-        wanted = "gpu" if device.startswith("cuda") else "cpu"
-    found = choose_resources(ray.nodes(), wanted, None)
+    found = choose_resources(ray.nodes(), device, None)
     if found.device == "gpu":
         return found
     return choose_resources(ray.nodes(), "cpu", max(1, threads // max(1, workers or 1)))

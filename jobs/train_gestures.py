@@ -15,7 +15,9 @@ from pathlib import Path
 from rich.console import Console
 
 from jobs.evaluate_view import progress_of
+from jobs.evaluate_workers import DEVICES
 from motion_ray.data.jester import FRAMES, LABELS, TRAIN, VALIDATION, read_labels, read_split
+from motion_ray.devices import resolve_device
 from motion_ray.errors import MotionRayError
 from motion_ray.evaluation.motion_finetune import (
     FineTuning,
@@ -35,7 +37,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="folder of the classifier")
     parser.add_argument("--set", action="append", default=[], metavar="A=B", help="a setting")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     return parser
 
 
@@ -58,17 +60,18 @@ def train_gestures(options: argparse.Namespace) -> None:
     settings = change_settings(FineTuning(), options.set)
     labels = read_labels(options.jester / LABELS)
     frames = options.frames or options.jester / FRAMES
+    device = str(resolve_device(DEVICES[options.device]))
     data, held_out = (
         LabelledClips(read_split(options.jester / name, frames, labels), labels)
         for name in (TRAIN, VALIDATION)
     )
     console = Console()
     with progress_of(console) as told:
-        for event in fine_tune(settings, options.start, data, options.work, options.device):
+        for event in fine_tune(settings, options.start, data, options.work, device):
             told(event.stage, event.done, event.total)
     right = write_classifier(
         *(settings, options.start, data, held_out),
-        *(options.work, options.out, options.device),
+        *(options.work, options.out, device),
     )
     console.print(f"right on clips of the validation split: {right}")
     console.print(f"written to {options.out}", soft_wrap=True)

@@ -21,7 +21,8 @@ from motion_ray.backbones.folder import ModelFolder, open_model_folder
 from motion_ray.backbones.inflated import PREFIX, inflate, inflated_fingerprint
 from motion_ray.backbones.kernels import use_cpu_kernels
 from motion_ray.backbones.partition import partition_unet3d
-from motion_ray.errors import BaseModelError, ConfigError, DataError
+from motion_ray.devices import resolve_device
+from motion_ray.errors import BaseModelError, DataError
 from motion_ray.types import LatentPosterior, ParameterGroup
 
 EMBEDDED = "puppet"
@@ -209,7 +210,7 @@ def load_backbone(
         BaseModelError: see :func:`motion_ray.backbones.folder.open_model_folder`.
         ConfigError: there is no such device here.
     """
-    where = _device(device)
+    where = resolve_device(device)
     folder = check_base(base)
     halved = where.type == "cuda" and precision != "fp32"
     dtype = torch.bfloat16 if halved else torch.float32
@@ -234,20 +235,6 @@ def load_backbone(
     if base.startswith(PREFIX):
         inflate(unet)
     return UNet3DBackbone(folder, unet, vae, text, tokenizer, where)
-
-
-def _device(wanted: str | torch.device | None) -> torch.device:
-    try:
-        where = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        rule = f"{str(wanted)!r} is the name of no device"
-        raise ConfigError("device", rule, "for example cpu or cuda") from None
-    if where.type == "cuda" and not torch.cuda.is_available():
-        rule = "there is no NVIDIA GPU that torch can use"
-        raise ConfigError(
-            "device", rule, "for example cpu; nvidia-smi shows whether a driver works"
-        )
-    return where
 
 
 @contextlib.contextmanager

@@ -167,8 +167,8 @@ class VideoEvent:
 
     Attributes:
         id: grows; what was seen last can be named to get only what came later.
-        kind: queued, started, progress, requeued, cancelling, or a final one: completed, failed,
-            cancelled.
+        kind: queued, in_progress, progress, requeued, cancelling, or a final one:
+            completed, failed, cancelled.
         data: the rest, e.g. ``{"progress": 40}``.
     """
 

@@ -62,7 +62,7 @@ def results(found: Reproduction, facts: Mapping[str, str]) -> dict[str, Any]:
     """The page's numbers, for machines."""
     methods = dict.fromkeys(row.method for e in found.experiments for row in e.rows)
     groups = {name: found.findings.group(name) for name in (*methods, BASE)}
-    verdicts = found.findings.verdicts(found.experiments)
+    verdicts = found.verdicts
     return {
         "scale": found.scale.name,
         "motions": list(found.scale.motions),

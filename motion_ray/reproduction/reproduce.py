@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from motion_ray.customization.run import Resolve
@@ -15,6 +16,7 @@ from motion_ray.evaluation.clip import load_image_text_encoder
 from motion_ray.evaluation.scoreboard import Value
 from motion_ray.locks import only_process
 from motion_ray.reproduction.cells import cells_of
+from motion_ray.reproduction.claims import Verdict
 from motion_ray.reproduction.clips import DRAWN, Clips
 from motion_ray.reproduction.experiments import Experiment
 from motion_ray.reproduction.findings import Findings
@@ -23,6 +25,7 @@ from motion_ray.reproduction.looking import Looker, OnProgress, Shown
 from motion_ray.reproduction.record import Record, Trained, open_record
 from motion_ray.reproduction.scale import Scale
 from motion_ray.reproduction.scenes import scene_scores, scenes_of
+from motion_ray.reproduction.verdicts import verdicts_of
 from motion_ray.reproduction.workplace import Workplace
 
 
@@ -45,6 +48,11 @@ class Reproduction:
     videos: Shown
     measured_with: dict[str, object]
     trained: tuple[Trained, ...] = ()
+
+    @cached_property
+    def verdicts(self) -> dict[str, list[Verdict]]:
+        """About every claim, by experiment."""
+        return verdicts_of(self.findings, self.experiments)
 
     @property
     def seconds(self) -> float:

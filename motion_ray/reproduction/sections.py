@@ -99,7 +99,7 @@ class Section:
 
 def sections_of(found: Reproduction) -> list[Section]:
     """Every experiment, its controls, and the trainings of headline methods one by one."""
-    verdicts = found.findings.verdicts(found.experiments)
+    verdicts = found.verdicts
     sections = [_section(each, found, verdicts[each.name]) for each in found.experiments]
     return [*sections, *_controls(found), *_trainings(found)]
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from motion_ray.evaluation.copying import NearestFrame
 from motion_ray.evaluation.measurement import Measurement, Part, Question, Scores
 from motion_ray.reproduction.cells import Cell
+from motion_ray.reproduction.claims import Verdict
+from motion_ray.reproduction.experiments import EXPERIMENTS
+from motion_ray.reproduction.findings import Findings
 from motion_ray.reproduction.looking import Look
+from motion_ray.reproduction.verdicts import verdicts_of
 
 PROMPTS = 30
 THRESHOLD = 0.5
@@ -77,3 +81,8 @@ def controls(motion: str, *, known: int = 0, copies: int = 0) -> list[Measuremen
     base = [row(motion, n, right=n < known, part=Part.BASE) for n in range(PROMPTS)]
     real = [row(motion, n, right=True, copied=n < copies, part=Part.REAL) for n in range(PROMPTS)]
     return base + real
+
+
+def judged(findings: Findings, experiment: str) -> list[Verdict]:
+    """About the claims of one experiment, in their order."""
+    return verdicts_of(findings, [EXPERIMENTS[experiment]])[experiment]

@@ -1,0 +1,104 @@
+"""What looks say about the claims of experiments, or why they say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from motion_ray.evaluation.measurement import Measurement
+from motion_ray.reproduction.claims import Bound, Claim, Contrast, Key, Observed, Verdict, judge
+from motion_ray.reproduction.experiments import (
+    COPYING,
+    FIRST,
+    IN_SCENE,
+    JUMPING,
+    KICKING,
+    LAST,
+    NEAREST,
+    Experiment,
+)
+from motion_ray.reproduction.findings import Findings, pairs
+from motion_ray.reproduction.matching import appearance
+
+SEEN = 0.02  # by which a motion's probability has to rise in drawn clips that show it
+
+
+def verdicts_of(findings: Findings, experiments: Sequence[Experiment]) -> dict[str, list[Verdict]]:
+    """What was found about every claim, by experiment; p values are corrected over all.
+
+    Args:
+        findings: everything that was seen.
+        experiments: all of a report, since their claims are corrected together.
+    """
+    claims = [(e.name, claim) for e in experiments for claim in e.claims]
+    observed: dict[Key, Observed | str] = {}
+    for _, claim in claims:
+        for method in claim.methods:
+            key = (method, claim.metric, claim.among)
+            if key not in observed:
+                observed[key] = _observed(findings, method, claim)
+    judged = judge([claim for _, claim in claims], observed)
+    found: dict[str, list[Verdict]] = {e.name: [] for e in experiments}
+    for (name, claim), verdict in zip(claims, judged, strict=True):
+        if verdict.estimate and isinstance(claim, Contrast):
+            verdict = replace(verdict, because=f"{verdict.because} ({_basis(findings, claim)})")
+        found[name].append(verdict)
+    return found
+
+
+def _basis(findings: Findings, claim: Contrast) -> str:
+    """What a difference was measured on, and where looks were matched."""
+    keys = set.intersection(
+        *(set(pairs(findings.rows(method, claim.among))) for method in claim.methods)
+    )
+    seeds = sorted({seed for _, _, _, seed in keys if seed is not None})
+    said = [f"{len(keys)} pairs"]
+    if seeds:
+        said.append(f"training seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}")
+    if claim.among:
+        looks = [findings.matched(claim.among)[method] for method in claim.among]
+        kept = " and ".join(f"{fmean(map(appearance, each)):.3f}" for each in looks)
+        said.append(f"of {len(looks[0])} trainings each at appearance {kept}")
+    return ", ".join(said)
+
+
+def _observed(findings: Findings, method: str, claim: Claim) -> Observed | str:
+    """Values of the claim's score, or the reason why there are none."""
+    rows = findings.rows(method, claim.among)
+    if method.startswith(IN_SCENE) and method not in (FIRST, LAST):
+        reason = _untellable(findings, method.removeprefix(IN_SCENE), rows, claim)
+        if reason:
+            return reason
+    if claim.among and not rows and all(map(findings.rows, claim.among)):
+        return "no looks of all keep the same appearance"
+    if claim.among and not rows:
+        rows = findings.rows(method)  # there is one whose absence is the reason
+    if not rows:
+        reasons = [each.reason for each in findings.failed if each.cell.method == method]
+        return reasons[0] if reasons else "it was not trained"
+    group = findings.score(rows) if claim.metric in (COPYING, NEAREST) else None
+    if group is not None and COPYING in group.refused:
+        return group.refused[COPYING]
+    values = findings.observations(rows, claim.metric)
+    return f"{claim.metric} was not run" if values is None else values
+
+
+def _untellable(findings: Findings, name: str, rows: Sequence[Measurement], claim: Claim) -> str:
+    """Why nothing can be said about a scene; empty if it can."""
+    if not rows and findings.rows("ours"):
+        return "nothing was asked of it"
+    ceiling = findings.estimate(findings.in_scene(name, drawn=True), claim.metric)
+    if isinstance(claim, Bound):
+        if not claim.above or ceiling is None or ceiling.value > claim.limit:
+            return ""
+        return f"the evaluators see it in only {ceiling.value:.0%} of drawn clips of the scene"
+    usual = findings.estimate(findings.in_scene("", drawn=True), claim.metric)
+    if claim.metric not in (JUMPING, KICKING) or ceiling is None or usual is None:
+        return ""
+    if ceiling.value - usual.value >= SEEN:
+        return ""
+    return (
+        f"the classifier hardly sees it in drawn clips either ({ceiling.value:.3f}, without it "
+        f"{usual.value:.3f})"
+    )
