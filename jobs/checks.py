@@ -10,12 +10,13 @@ from motion_ray.backbones.unet3d import check_base
 from motion_ray.cluster.paths import lasting_path, with_absolute_paths
 from motion_ray.config import ClipConfig, CustomizationConfig
 from motion_ray.customization.examples import read_clip_lists
+from motion_ray.customization.loop import check_names
 from motion_ray.customization.run import RunFolder, check_place
 from motion_ray.customization.stopping import scored_prompts
 from motion_ray.data.video import check_length, probe
 from motion_ray.evaluation.clip import check_image_text_model
 from motion_ray.recipes import load_config
-from motion_ray.store import DeltaStore, check_name
+from motion_ray.store import DeltaStore
 from motion_ray.types import CaptionedClip
 
 
@@ -68,14 +69,14 @@ def check_input(
         check_place(Path(store), "--store")
     RunFolder(folder).check(config)
     clips = read_clip_lists(config, folder / "regularization")
-    check_name(config.name or clips.folder.name)
+    check_names(config, clips.folder.name)
+    scored_prompts(config.validation)
     DeltaStore(store or folder / "store")
     check_clips(clips.motion, config.clips)
     if config.regularization.source == "real":
         check_clips(clips.regularization, config.clips)
     check_base(config.model)
     if config.validation.floor is not None:
-        scored_prompts(config.validation)
         check_image_text_model(config.validation.floor.clip_model)
     return Plan(config, folder, store)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -42,15 +43,19 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs.jester", description=__doc__)
     parser.add_argument("--jester", type=Path, required=True, help="folder of the csv files")
     parser.add_argument("--frames", type=Path, help=f"default: {FRAMES} in that folder")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="for motions/, regularization/, ..."
-    )
+    parser.add_argument("--out", type=Path, required=True, help="motions/, held-out/, ... in it")
     parser.add_argument(
         "--gestures", nargs="+", metavar="LABEL", default=list(GESTURES), help="default: the five"
     )
     parser.add_argument("--clips", type=int, default=10, help="of each to learn (default 10)")
     parser.add_argument("--held-out", type=int, default=50, help="of each to compare (default 50)")
     parser.add_argument("--each", type=int, default=50, help="regularization clips of each class")
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=36,
+        help="that a clip has at least; 36 of 12 a second hold the paper's 24 frames of 8 a second",
+    )
     parser.add_argument("--token", default="pll", help="V* (default pll)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice")
     return parser
@@ -89,7 +94,7 @@ def make_folders(options: argparse.Namespace) -> list[Path]:
             "held_out": f"{HELD_OUT}/{name}",
         }
     made += [options.out / "regularization", options.out / "targets.yaml"]
-    write_regularization_folder(made[-2], clips, options.each, options.seed)
+    write_regularization_folder(made[-2], clips, options.each, options.seed, options.pictures)
     write_text_atomic(made[-1], yaml.safe_dump(targets, sort_keys=False), DataError)
     return made
 
@@ -99,8 +104,8 @@ def _write_gesture(
 ) -> list[Path]:
     """Clips to learn from, and others of the same class."""
     own, others = options.out / LEARNED / name, options.out / HELD_OUT / name
-    first = choose_clips(clips, label, options.clips, options.seed)
-    rest = choose_clips(clips, label, options.held_out, options.seed, after=options.clips)
+    choose = partial(choose_clips, clips, label, seed=options.seed, least=options.pictures)
+    first, rest = choose(options.clips), choose(options.held_out, after=options.clips)
     write_gesture_folder(own, label, first, options.token)
     write_gesture_folder(others, label, rest, options.token)
     return [own, others]

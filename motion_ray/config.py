@@ -56,6 +56,8 @@ class LowRankConfig(Frozen):
     )
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 DensityConfig = Annotated[UniformDensity | CoarseNoiseDensity, Field(discriminator="kind")]
 
 
@@ -63,7 +65,7 @@ class OptimizerConfig(Frozen):
     """AdamW (paper section 4: lr 5e-6)."""
 
     lr: float = Field(default=5e-6, gt=0, le=1)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     weight_decay: float = Field(default=0.01, ge=0)
     grad_clip: float = Field(
         default=1.0, gt=0, description="largest norm of all trainable gradients together"
@@ -94,6 +96,14 @@ class EngineConfig(Frozen):
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads; null leaves torch's default"
     )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.name == "torch" and (self.zero_stage or self.offload_optimizer):
+            raise ValueError("zero_stage and offload_optimizer need name=deepspeed")
+        if self.offload_optimizer and self.zero_stage == 0:
+            raise ValueError("offload_optimizer needs zero_stage 1 or 2, e.g. zero_stage=1")
+        return self
 
 
 class SamplingConfig(Frozen):
@@ -136,7 +146,7 @@ class ValidationConfig(Frozen):
 
     every: int = Field(default=200, ge=1, description="steps between validations")
     prompts: tuple[str, ...] = Field(default=(), description="templates with the slot <motion>")
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     publish: bool = Field(
         default=False,
         description="also publish a delta of each step, as <name>-step-<n> (curves of fig. 7)",
@@ -197,7 +207,7 @@ class CustomizationConfig(Frozen):
     batch_size: int = Field(default=1, ge=1, le=1024, description="examples per step (paper: 1)")
     max_steps: int = Field(default=3000, ge=1, description="paper: at most 3000")
     checkpoint_every: int = Field(default=100, ge=1, description="steps between checkpoints")
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _something_trains(self) -> Self:

@@ -74,5 +74,6 @@ class RegularizationConfig(Frozen):
     )
     synthetic_prompts: tuple[str, ...] = Field(
         default=("a person doing other things", "a person in front of a computer"),
+        min_length=1,
         description="captions of the synthetic clips (paper section 4.1), used in turn",
     )

@@ -17,6 +17,9 @@ from motion_ray.errors import ConfigError
 from motion_ray.precision import compute_context
 from motion_ray.types import GeneratedVideo
 
+MOST = 8  # more make a small GPU or a CPU no faster
+PIXELS = 6_000_000  # of a batch: what a GPU of 40 GB holds beside a training of ZeroScope's size
+
 
 @dataclass(frozen=True)
 class VideoGenerator:
@@ -27,14 +30,15 @@ class VideoGenerator:
         sampling: scheduler, steps, guidance, negative prompt, playback rate.
         clips: frames, height and width of the videos.
         precision: ``"auto"``, ``"fp32"`` or ``"bf16"``.
-        batch_size: videos per forward pass (twice that many with guidance).
+        batch_size: videos per forward pass (twice that many with guidance); null: as many small
+            ones, or as few large ones, as memory is likely to hold (:func:`videos_at_once`).
     """
 
     backbone: UNet3DBackbone
     sampling: SamplingConfig
     clips: ClipConfig
     precision: str = "auto"
-    batch_size: int = 8
+    batch_size: int | None = None
 
     def generate(
         self,
@@ -66,10 +70,11 @@ class VideoGenerator:
             raise ConfigError(
                 "clips.height, clips.width", f"must be multiples of {factor}", f"e.g. {factor * 8}"
             )
-        starts = range(0, len(prompts), self.batch_size)
+        size = self.batch_size or videos_at_once(self.clips)
+        starts = range(0, len(prompts), size)
         videos: list[GeneratedVideo] = []
         for index, start in enumerate(starts):
-            part = slice(start, start + self.batch_size)
+            part = slice(start, start + size)
             told = _over_batches(on_step, index, len(starts))
             videos += self._batch(prompts[part], seeds[part], told, cancelled)
         return videos
@@ -109,6 +114,13 @@ class VideoGenerator:
             GeneratedVideo(video, sampling.fps, prompt, seed)
             for video, prompt, seed in zip(frames, prompts, seeds, strict=True)
         ]
+
+
+def videos_at_once(clips: ClipConfig) -> int:
+    """How many videos of a size to generate in one forward pass: 8 of the embedded base's, one of
+    24 frames of 576 x 320.
+    """
+    return max(1, min(MOST, PIXELS // (clips.frames * clips.height * clips.width)))
 
 
 def _over_batches(on_step: OnStep | None, index: int, batches: int) -> OnStep | None:

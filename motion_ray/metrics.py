@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,18 @@ class MetricsLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, values: Mapping[str, Any]) -> None:
-        """Write one line."""
+    def append(self, values: Mapping[str, Any], *, lasting: bool = False) -> None:
+        """Write one line.
+
+        Args:
+            values: of the line.
+            lasting: it is on the disk when this returns, for what is done because it is there.
+        """
         with self.path.open("a") as stream:
             stream.write(json.dumps(dict(values)) + "\n")
+            if lasting:
+                stream.flush()
+                os.fsync(stream.fileno())
 
     def read(self) -> list[dict[str, Any]]:
         """All complete lines; a last line cut by a kill is left out."""

@@ -3,7 +3,7 @@
 The layout is the one the safetensors library writes without metadata (widest types first, then by
 name; tested against it). Writing it here keeps three promises that the library does not make: the
 bytes are ours to define, so that content ids outlive its versions; one tensor at a time is in
-flight, so that a delta of 1.14 GB needs no second copy; and a full disk is reported with the
+flight, so that a delta of 2.28 GB needs no second copy; and a full disk is reported with the
 system's error number. Reading is the library's, which was audited; a file in any other layout is
 refused.
 """

@@ -22,6 +22,8 @@ class Backbone(Protocol):
             spacing.
         fingerprint: sha256 over weights and configs; a delta binds to it.
         vae_fingerprint: sha256 over the VAE alone; the latent cache binds to it.
+        encoding: in what arithmetic VAE and text encoder compute, e.g. ``bfloat16``; caches bind to
+            it, too.
         spatial_factor: pixels per latent cell along each side.
         latent_channels: c.
     """
@@ -30,6 +32,7 @@ class Backbone(Protocol):
     scheduler_config: dict[str, Any]
     fingerprint: str
     vae_fingerprint: str
+    encoding: str
     spatial_factor: int
     latent_channels: int
 

@@ -79,7 +79,8 @@ def open_model_folder(path: Path) -> ModelFolder:
     for component, allowed in ALLOWED.items():
         _check_component(path, component, index.get(component), allowed)
     parts = {
-        name: _hash_component(path / name) for name in ("unet", "vae", "text_encoder", "tokenizer")
+        name: _hash_component(path / name, WEIGHTS.get(name))
+        for name in ("unet", "vae", "text_encoder", "tokenizer")
     }
     whole = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return ModelFolder(
@@ -141,14 +142,20 @@ def _check_weights(folder: Path, name: str) -> None:
             raise BaseModelError(file, rule, "copy or download it again") from None
 
 
-def _hash_component(folder: Path) -> str:
-    """Sha256 over weight files byte for byte, and JSON without the versions that wrote it."""
+def _hash_component(folder: Path, weights: str | None) -> str:
+    """Sha256 over weight files byte for byte, and JSON without the versions that wrote it.
+
+    Other precisions of the weights, which hubs keep beside them, are not loaded and do not count.
+    """
     digest = hashlib.sha256()
+    loaded = None if weights is None else _loaded(folder, weights)
     for file in sorted(
         p
         for p in folder.rglob("*")
         if p.is_file() and p.suffix in (".safetensors", ".json", ".txt")
     ):
+        if loaded is not None and ".safetensors" in file.name and file.name not in loaded:
+            continue
         digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
         if file.name.endswith("config.json"):
             content = _read_json(file, folder)
@@ -162,6 +169,15 @@ def _hash_component(folder: Path) -> str:
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def _loaded(folder: Path, name: str) -> set[str]:
+    """Names of the weight files that loaders take: one, or an index and its parts."""
+    index = folder / f"{name}.safetensors.index.json"
+    if (folder / f"{name}.safetensors").exists() or not index.exists():
+        return {f"{name}.safetensors"}
+    parts = _read_json(index, folder).get("weight_map", {})
+    return {index.name, *map(str, parts.values())}
 
 
 def _read_json(file: Path, base: Path) -> dict[str, Any]:

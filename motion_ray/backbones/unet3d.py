@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, UNet3DConditionModel
@@ -47,6 +47,7 @@ class UNet3DBackbone:
         self.device = device
         self.scheduler_config: dict[str, Any] = folder.scheduler_config
         self.fingerprint, self.vae_fingerprint = folder.fingerprint, folder.vae_fingerprint
+        self.encoding = str(vae.dtype).removeprefix("torch.")
         self.spatial_factor: int = 2 ** (len(vae.config["block_out_channels"]) - 1)
         self.latent_channels: int = unet.config["in_channels"]
         self.text_width: int = text_encoder.config.hidden_size
@@ -216,16 +217,12 @@ def load_backbone(
     dtype = torch.bfloat16 if halved else torch.float32
     path = str(folder.path)
     with quiet_loading():
-        unet = UNet3DConditionModel.from_pretrained(
-            path, subfolder="unet", use_safetensors=True, torch_dtype=dtype
-        )
-        vae = AutoencoderKL.from_pretrained(
-            path, subfolder="vae", use_safetensors=True, torch_dtype=dtype
-        )
-        text = CLIPTextModel.from_pretrained(
-            path, subfolder="text_encoder", use_safetensors=True, dtype=dtype
-        )
+        unet = _part(UNet3DConditionModel, path, "unet", torch_dtype=dtype)
+        vae = _part(AutoencoderKL, path, "vae", torch_dtype=dtype)
+        text = _part(CLIPTextModel, path, "text_encoder", dtype=dtype)
         tokenizer = CLIPTokenizer.from_pretrained(path, subfolder="tokenizer")
+    if unet.config["cross_attention_dim"] != text.config.hidden_size:
+        raise BaseModelError(path, "UNet and text encoder disagree on the width of text states")
     if unet.config["in_channels"] != vae.config["latent_channels"]:
         raise BaseModelError(path, "UNet and VAE disagree on the number of latent channels")
     for module in (unet, vae, text):
@@ -235,6 +232,51 @@ def load_backbone(
     if base.startswith(PREFIX):
         inflate(unet)
     return UNet3DBackbone(folder, unet, vae, text, tokenizer, where)
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def _part(kind: type[M], path: str, name: str, **settings: Any) -> M:
+    """A part of a base, all of it from its files.
+
+    Raises:
+        BaseModelError: weights are missing; the loaders would put random ones in their place.
+    """
+    part, told = kind.from_pretrained(  # pyright: ignore[reportAttributeAccessIssue]
+        path, subfolder=name, use_safetensors=True, output_loading_info=True, **settings
+    )
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise BaseModelError(
+            f"{path}/{name}",
+            f"lacks weights of {len(missing)} tensors, {missing[0]} for one",
+            "copy or convert the whole model again",
+        )
+    return part
+
+
+def exact_parameters(base: str, fingerprint: str, names: Iterable[str]) -> dict[str, Tensor]:
+    """Parameters of a base's denoiser as its files have them, float32 on the CPU.
+
+    A base on a GPU is loaded in bfloat16, which keeps fewer digits than the usual float16 files.
+
+    Args:
+        base: as for :func:`load_backbone`.
+        fingerprint: of the base that was loaded.
+        names: of parameters.
+
+    Raises:
+        BaseModelError: the files cannot be read, or are no longer those that were loaded.
+    """
+    folder = check_base(base)
+    if folder.fingerprint != fingerprint:
+        raise BaseModelError(folder.path, "changed while it was used", "start again")
+    with quiet_loading():
+        unet = _part(UNet3DConditionModel, str(folder.path), "unet", torch_dtype=torch.float32)
+    if base.startswith(PREFIX):
+        inflate(unet)
+    return {name: unet.get_parameter(name).detach() for name in names}
 
 
 @contextlib.contextmanager

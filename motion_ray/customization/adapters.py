@@ -48,7 +48,7 @@ def add_low_rank(
     from peft import LoraConfig, inject_adapter_in_model  # takes a second that most runs can save
 
     wanted = list(groups)
-    modules = _layers(backbone, select_parameters(backbone, wanted))
+    modules = _layers(backbone, select_parameters(backbone, wanted, masters=False))
     found = {backbone.group_of(f"{module}.weight") for module in modules}
     if empty := sorted(set(wanted) - found):
         raise ConfigError(

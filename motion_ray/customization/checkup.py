@@ -17,6 +17,7 @@ from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.examples import check_motion_clips
 from motion_ray.customization.forecast import Forecast, forecast
+from motion_ray.customization.loop import check_names
 from motion_ray.customization.stopping import scored_prompts
 from motion_ray.data.clips import FolderScan, scan_motion_folder, scan_regularization_folder
 from motion_ray.data.inspect import (
@@ -30,7 +31,6 @@ from motion_ray.data.inspect import (
     place_token,
 )
 from motion_ray.errors import MotionRayError
-from motion_ray.store import check_name
 from motion_ray.types import CaptionedClip, ExampleSet
 
 SHOWN_CLIPS = 16  # of each set, on the contact sheet
@@ -92,11 +92,10 @@ def check_up(config: CustomizationConfig, on_progress: OnProgress) -> Checkup:
 def _settings(config: CustomizationConfig, motion: FolderScan) -> list[Finding]:
     """What a run refuses before it loads anything, beside its clips."""
     checks: list[Callable[[], object]] = [
-        lambda: check_name(config.name or motion.folder.name),
+        lambda: check_names(config, motion.folder.name),
         lambda: check_motion_clips(config, len(motion.folder.clips)),
+        lambda: scored_prompts(config.validation),
     ]
-    if config.validation.floor is not None:
-        checks.append(lambda: scored_prompts(config.validation))
     found: list[Finding] = []
     for check in checks:
         try:

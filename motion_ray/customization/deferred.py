@@ -67,7 +67,7 @@ class DeltaScorer:
         delta = MotionDelta.load(folder / WEIGHTS)
         backbone = source.base(config.model, self.device, precision)
         generator = VideoGenerator(backbone, config.sampling, config.clips, precision)
-        encoder = source.encoder(config.validation.floor.clip_model)
+        encoder = source.encoder(config.validation.floor.clip_model, str(backbone.device))
         token = load_motion_folder(config.motion).token
         validator = AppearanceValidator(config.validation, generator, encoder, token)
         with delta.applied(backbone):
@@ -80,9 +80,8 @@ def submit(scorer: Scorer, config: CustomizationConfig, delta: MotionDelta, fold
     Raises:
         DeltaError: they cannot be written.
     """
-    weights = folder / WEIGHTS
-    if not weights.exists():  # a run that was killed since has written the same ones
-        delta.save(weights)
+    discard_weights(folder)  # of a run that was killed since: on a GPU its bits were others
+    delta.save(folder / WEIGHTS)
     scorer.submit(config, folder)
 
 

@@ -107,11 +107,17 @@ class TorchEngine:
                     for key, value in tensors.items()
                     if key.partition("/")[2] == name and not key.startswith("weight/")
                 }
-                # AdamW keeps its step counter on the CPU and its moments beside the parameter.
                 self._optimizer.state[parameter] = {
-                    key: value.clone() if key == "step" else value.to(parameter)
+                    key: self._counter(value, parameter) if key == "step" else value.to(parameter)
                     for key, value in state.items()
                 }
+
+    def _counter(self, step: Tensor, parameter: nn.Parameter) -> Tensor:
+        """AdamW keeps its step counter on the CPU, a fused one beside the parameter: its kernel
+        reads the counter where the parameter is, without looking.
+        """
+        fused = self._optimizer.param_groups[0]["fused"]
+        return step.to(parameter.device, copy=True) if fused else step.clone()
 
 
 class DeepSpeedEngine:

@@ -27,12 +27,14 @@ from motion_ray.data.latents import LatentCache, TextCache
 from motion_ray.data.mixture import Mixture
 from motion_ray.data.video import write_video
 from motion_ray.errors import ConfigError, DataError
+from motion_ray.evaluation.prompts import contains_word
 from motion_ray.generation import VideoGenerator
 from motion_ray.types import CaptionedClip, Draw, ExampleSet, LatentPosterior
 
 log = logging.getLogger(__name__)
 
 LEAST_CONTRAST = 0.1  # of token_contrast; 0.02 was too little (LOG.md, 2026-11-24), 0.5 is enough
+SAMPLING = "sampling regularization clips"
 OnProgress = Callable[[str, int, int], None]
 
 
@@ -69,7 +71,8 @@ def read_clip_lists(config: CustomizationConfig, generated: Path) -> ClipLists:
 
     Raises:
         DataError: a folder or caption is wrong.
-        ConfigError: real regularization without a folder, or fewer clips than ``motion_clips``.
+        ConfigError: real regularization without a folder, synthetic captions with the token, or
+            fewer clips than ``motion_clips``.
     """
     folder = load_motion_folder(config.motion)
     check_motion_clips(config, len(folder.clips))
@@ -85,6 +88,13 @@ def read_clip_lists(config: CustomizationConfig, generated: Path) -> ClipLists:
         regularization = load_regularization_folder(settings.folder, folder.token)
     elif settings.source == "synthetic":
         prompts = settings.synthetic_prompts
+        for prompt in prompts:
+            if contains_word(prompt, folder.token):
+                raise ConfigError(
+                    f"regularization.synthetic_prompts: {prompt!r}",
+                    f"holds {folder.token!r}, the token of the motion, and shows another",
+                    'for example "a person doing other things"',
+                )
         regularization = tuple(
             CaptionedClip(generated / f"{index:04d}.mp4", prompts[index % len(prompts)])
             for index in range(settings.synthetic_clips)
@@ -115,9 +125,14 @@ def generate_regularization(
     for index, clip in enumerate(clips):
         if not clip.path.exists():  # written atomically, so a file that exists is whole
             clip.path.parent.mkdir(parents=True, exist_ok=True)
-            [video] = generator.generate([clip.caption], [seed * 100_003 + index])
+            [video] = generator.generate(
+                [clip.caption],
+                [seed * 100_003 + index],
+                # told at every step, so that whoever listens can end it there
+                on_step=lambda *_, index=index: on_progress(SAMPLING, index, len(clips)),
+            )
             write_video(clip.path, video.frames, video.fps)
-        on_progress("sampling regularization clips", index + 1, len(clips))
+        on_progress(SAMPLING, index + 1, len(clips))
 
 
 class Examples:
@@ -132,7 +147,8 @@ class Examples:
 
     Attributes:
         sources: motion clip to the sha256 of its content.
-        record: set to its clips in order, each as a name and a hash that the caption is part of.
+        record: each set to its clips in order, each as a name and a hash that the caption is part
+            of.
     """
 
     def __init__(
@@ -185,7 +201,7 @@ class Examples:
             clip.path.relative_to(root).as_posix(): content_hash(clip.path) for clip in clips.motion
         }
         self.record = {
-            str(source): [_named(clip) for clip in clips] for source, clips in sets.items()
+            f"{source} clips": [_named(clip) for clip in clips] for source, clips in sets.items()
         }
 
     def batch(self, step: int, generator: torch.Generator) -> Batch:

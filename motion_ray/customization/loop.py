@@ -7,6 +7,7 @@ last checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -77,10 +78,10 @@ def customize(
             finite.
     """
     run = RunFolder(out)
-    clips = read_clip_lists(config, out / "regularization")
-    check_name(config.name or clips.folder.name)  # now, not when an hour of training is published
-    if config.validation.floor is not None:
-        scored_prompts(config.validation)
+    clips = read_clip_lists(config, run.generated)
+    # now, not when an hour of training is published and shown
+    check_names(config, clips.folder.name)
+    scored_prompts(config.validation)
     with run.claim(config):
         finished = run.finished()
         if finished is not None:
@@ -117,7 +118,7 @@ class _Session:
         self.scorer = scorer
         self.validator: AppearanceValidator | None = None
         if config.validation.floor is not None and scorer is None:
-            encoder = models.encoder(config.validation.floor.clip_model)
+            encoder = models.encoder(config.validation.floor.clip_model, str(backbone.device))
             self.validator = AppearanceValidator(
                 config.validation, self.generator, encoder, clips.folder.token
             )
@@ -135,6 +136,9 @@ def _clip_maker(session: _Session) -> VideoGenerator:
 def _train(session: _Session) -> Iterator[TrainEvent]:
     config, run = session.config, session.run
     yield Preparing("base model loaded", 1, 1)
+    checkpoint = session.checkpoints.latest()
+    anew = checkpoint is None
+    run.tie(base_record(session.backbone), anew=anew and not run.generated.exists())
     if config.regularization.source == "synthetic":
         yield from relayed(
             lambda tell: generate_regularization(
@@ -145,8 +149,7 @@ def _train(session: _Session) -> Iterator[TrainEvent]:
         lambda tell: Examples(session.backbone, config, session.clips, session.cache, tell)
     )
     trainer = Trainer(session.backbone, config, session.clips.folder.token)
-    checkpoint = session.checkpoints.latest()
-    run.tie(examples.record, anew=checkpoint is None)
+    run.tie(examples.record, anew=anew)
     if checkpoint is not None:
         trainer.load(checkpoint.directory)
     run.rewind(trainer.step if checkpoint is not None else -1)
@@ -242,9 +245,33 @@ def _await_again(session: _Session, trainer: Trainer) -> Iterator[TrainEvent]:
         yield from _observe(session, trainer, step, score, 0.0)
 
 
+def base_record(backbone: UNet3DBackbone) -> dict[str, list[str]]:
+    """What a run notes about its base: a checkpoint holds only what trains."""
+    schedule = hashlib.sha256(json.dumps(backbone.scheduler_config, sort_keys=True).encode())
+    return {
+        "base model": [f"weights {backbone.fingerprint}", f"scheduler {schedule.hexdigest()}"],
+    }
+
+
 def step_name(name: str, step: int) -> str:
     """What the delta of a step on the way is called in the store (``validation.publish``)."""
     return f"{name}-step-{step}"
+
+
+def check_names(config: CustomizationConfig, motion: str) -> None:
+    """Check every name that a run will publish under.
+
+    Args:
+        config: of the run.
+        motion: the motion folder's name, which a delta gets unless the config names it.
+
+    Raises:
+        StoreError: one cannot be a name in a store.
+    """
+    name = config.name or motion
+    check_name(name)
+    if config.validation.publish:
+        check_name(step_name(name, config.max_steps))
 
 
 def _save(session: _Session, trainer: Trainer) -> Checkpointed:
@@ -280,6 +307,7 @@ def _finish(session: _Session, trainer: Trainer, examples: Examples) -> Iterator
         extra={"appearance": stopping.last_score, "base_appearance": stopping.base_score},
     )
     # The report loads the published delta into a fresh base: what it shows is what a user will get.
+    trainer.release()  # there may be no room for both
     yield from relayed(
         lambda tell: make_report(
             session.config,

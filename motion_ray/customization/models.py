@@ -23,11 +23,11 @@ class ModelSource:
 
     Attributes:
         base: (base, device, precision) to a base model that the caller may change.
-        encoder: name or folder to an image-text model that nobody changes.
+        encoder: (name or folder, device) to an image-text model that nobody changes.
     """
 
     base: Callable[[str, str | None, str], UNet3DBackbone] = load_backbone
-    encoder: Callable[[str], ImageTextEncoder] = load_image_text_encoder
+    encoder: Callable[[str, str], ImageTextEncoder] = load_image_text_encoder
 
 
 FROM_DISK = ModelSource()
@@ -43,7 +43,7 @@ class KeptModels:
     """
 
     _bases: dict[tuple[str, str | None, str], UNet3DBackbone] = field(default_factory=dict)
-    _encoders: dict[str, ImageTextEncoder] = field(default_factory=dict)
+    _encoders: dict[tuple[str, str], ImageTextEncoder] = field(default_factory=dict)
 
     def source(self) -> ModelSource:
         """For :func:`motion_ray.customization.loop.customize`."""
@@ -59,10 +59,11 @@ class KeptModels:
         _move(fresh, fresh.device)
         return fresh
 
-    def _encoder(self, name_or_folder: str) -> ImageTextEncoder:
-        if name_or_folder not in self._encoders:
-            self._encoders[name_or_folder] = load_image_text_encoder(name_or_folder)
-        return self._encoders[name_or_folder]
+    def _encoder(self, name_or_folder: str, device: str) -> ImageTextEncoder:
+        key = (name_or_folder, device)
+        if key not in self._encoders:
+            self._encoders[key] = load_image_text_encoder(name_or_folder, device)
+        return self._encoders[key]
 
 
 def _move(backbone: UNet3DBackbone, device: torch.device) -> None:

@@ -15,13 +15,15 @@ from motion_ray.types import ParameterGroup
 
 
 def select_parameters(
-    backbone: Backbone, groups: Iterable[ParameterGroup]
+    backbone: Backbone, groups: Iterable[ParameterGroup], *, masters: bool = True
 ) -> dict[str, nn.Parameter]:
     """Let exactly the named groups of the denoiser train; everything else is frozen.
 
-    Selected parameters become float32 in place: they are the optimizer's master weights, and an
-        update of
-    5e-6 would vanish in bfloat16.
+    Args:
+        backbone: its denoiser's parameters are marked.
+        groups: that train.
+        masters: selected parameters become float32 in place: they are the optimizer's master
+            weights, and an update of 5e-6 would vanish in bfloat16.
 
     Returns:
         Name to parameter, in the denoiser's order.
@@ -35,7 +37,8 @@ def select_parameters(
         train = backbone.group_of(name) in wanted
         parameter.requires_grad_(train)
         if train:
-            parameter.data = parameter.data.to(torch.float32)
+            if masters:
+                parameter.data = parameter.data.to(torch.float32)
             selected[name] = parameter
     empty = wanted - {backbone.group_of(name) for name in selected}
     if empty:

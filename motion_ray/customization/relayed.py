@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
+from motion_ray.errors import Cancelled
 from motion_ray.types import Preparing, TrainEvent
 
 T = TypeVar("T")
@@ -18,17 +19,23 @@ def relayed(
     """Run work that reports progress by callback, and yield that progress as events as it happens.
 
     A callback cannot yield, so the work runs in a thread and its reports come through a queue. Its
-    value is the generator's return value; its exception is raised here.
+    value is the generator's return value; its exception is raised here. When the generator is
+    closed, the work ends at its next report, and only then is it closed: nobody writes into a
+    folder that was let go.
     """
     reports: queue.SimpleQueue[Preparing | None] = queue.SimpleQueue()
     outcome: list[T] = []
     failure: list[BaseException] = []
+    closed = threading.Event()
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if closed.is_set():
+            raise Cancelled(stage, f"cancelled after {done} of {total}")
+        reports.put(Preparing(stage, done, total))
 
     def run() -> None:
         try:
-            outcome.append(
-                work(lambda stage, done, total: reports.put(Preparing(stage, done, total)))
-            )
+            outcome.append(work(tell))
         except BaseException as error:
             failure.append(error)
         finally:
@@ -36,9 +43,12 @@ def relayed(
 
     thread = threading.Thread(target=run, name="motion-ray-work", daemon=True)
     thread.start()
-    while (report := reports.get()) is not None:
-        yield report
-    thread.join()
+    try:
+        while (report := reports.get()) is not None:
+            yield report
+    finally:
+        closed.set()
+        thread.join()
     if failure:
         raise failure[0]
     return outcome[0]

@@ -1,6 +1,6 @@
 """The folder of one customization run: who it belongs to, its metrics, and where everything lies.
 
-``run.json`` (config and identity), ``clips.json`` (what it learns from), ``metrics.jsonl``,
+``run.json`` (config and identity), ``inputs.json`` (base and clips, by hash), ``metrics.jsonl``,
 ``checkpoints/``, ``validation/step-000100/*.mp4``, ``samples/``, ``cache/``, ``store/``,
 ``report.html``, ``result.json`` once finished.
 """
@@ -20,8 +20,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from motion_ray.config import CustomizationConfig, parse_config
+from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.errors import ConfigError, RunFolderError
-from motion_ray.files import faults_explained, write_text_atomic
+from motion_ray.files import faults_explained, remove_directory, write_text_atomic
 from motion_ray.locks import only_process
 from motion_ray.metrics import MetricsLog
 from motion_ray.types import RunFinished, StepDone, Validated
@@ -47,7 +48,8 @@ class RunFolder:
         self.cache = root / "cache"
         self.report = root / "report.html"
         self.result = root / "result.json"
-        self._clips = root / "clips.json"
+        self.generated = root / "regularization"  # if it is made, not given
+        self._inputs = root / "inputs.json"
         self._run = root / "run.json"
 
     def validation(self, step: int) -> Path:
@@ -126,6 +128,8 @@ class RunFolder:
             self.check(config)  # another process may have been here just before
             text = _described(config)
             if not self._run.exists() or self._run.read_text() != text:
+                if not self._is(config) and self.checkpoints.exists():
+                    remove_directory(self.checkpoints)  # of step 0, of the run that was refused
                 write_text_atomic(self._run, text)
             yield
 
@@ -134,37 +138,50 @@ class RunFolder:
 
         Of a run that was refused before its first step, for what only the loaded model could tell,
         there is not: entries of the cache are named by what made them, the rest is written anew.
+        Where somebody else scores, such a run has a checkpoint of step 0 when the verdict comes.
         """
-        anew = {self._run, self._clips, self.cache, self.metrics, self.validation(0).parent}
+        anew = {self._run, self._inputs, self.cache, self.metrics, self.validation(0).parent}
+        if not any(CheckpointFolder(self.checkpoints).steps()):
+            anew.add(self.checkpoints)
         return any(each not in anew and not _ours(each) for each in self.root.iterdir())
 
-    def tie(self, clips: Mapping[str, Sequence[str]], *, anew: bool) -> None:
-        """Note what the run learns from; later, hold it against that.
+    def _is(self, config: CustomizationConfig) -> bool:
+        """Whether the folder is of a run of this config."""
+        if not self._run.exists():
+            return False
+        return json.loads(self._run.read_text())["identity"] == config.identity()
+
+    def tie(self, inputs: Mapping[str, Sequence[str]], *, anew: bool) -> None:
+        """Note what the run is made from; later, hold it against that.
 
         Args:
-            clips: set to its clips in order, each as a name and a hash.
-            anew: nothing has been learned yet.
+            inputs: what it is, e.g. "motion clips", to its parts in order, each as a name and a
+                hash.
+            anew: nothing has been made of them yet.
 
         Raises:
-            RunFolderError: clips or captions changed since the run began.
+            RunFolderError: clips, captions or the base model changed since the run began.
         """
-        now = {source: list(each) for source, each in clips.items()}
-        before = {} if anew or not self._clips.exists() else json.loads(self._clips.read_text())
-        for source, names in before.items():
-            pairs = itertools.zip_longest(names, now.get(source, []), fillvalue="")
+        noted = json.loads(self._inputs.read_text()) if self._inputs.exists() else {}
+        now = {what: list(parts) for what, parts in inputs.items()}
+        for what, parts in now.items():
+            before = parts if anew else noted.get(what, parts)
+            pairs = itertools.zip_longest(before, parts, fillvalue="")
             changed = next((was or new for was, new in pairs if was != new), None)
             if changed is not None:
                 raise RunFolderError(
                     self.root,
-                    f"its {source} clips changed since it began, {changed.split()[0]} first",
-                    "put them back as they were, or choose another --out folder",
+                    f"its {what} changed since it began, {changed.split()[0]} first",
+                    "put back what was there, or choose another --out folder",
                 )
-        write_text_atomic(self._clips, json.dumps(now, indent=1))
+        write_text_atomic(self._inputs, json.dumps({**noted, **now}, indent=1))
 
     def log(self, event: StepDone | Validated) -> None:
         """Append one line to ``metrics.jsonl``."""
         kind = "step" if isinstance(event, StepDone) else "validation"
-        MetricsLog(self.metrics).append({"event": kind, **asdict(event)})
+        # Weights that were scored are removed once their score is on record.
+        lasting = isinstance(event, Validated)
+        MetricsLog(self.metrics).append({"event": kind, **asdict(event)}, lasting=lasting)
 
     def rewind(self, step: int) -> None:
         """Drop metrics after ``step``: a resumed run writes them again, without gap or repeat."""

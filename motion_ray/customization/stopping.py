@@ -84,18 +84,26 @@ class StoppingState:
 
 
 def scored_prompts(settings: ValidationConfig) -> list[EvalPrompt]:
-    """The prompts whose appearance decides when to stop.
+    """The prompts whose appearance decides when to stop; without a floor, those of the report.
 
     Raises:
-        ConfigError: there are none, or one has no slot for the motion.
+        ConfigError: there are none for a floor, or one has no slot for the motion, or nothing else.
     """
-    if not settings.prompts or not settings.seeds:
+    if settings.floor is not None and not (settings.prompts and settings.seeds):
         raise ConfigError(
             "validation.prompts",
             "an appearance floor needs prompts to score, and a seed for each",
             'for example validation.prompts=["a red robot <motion>"] and validation.seeds=[0]',
         )
-    return [EvalPrompt(template) for template in settings.prompts]
+    prompts = [EvalPrompt(template) for template in settings.prompts]
+    for prompt in prompts:
+        if not prompt.appearance():
+            raise ConfigError(
+                f"validation.prompts: {prompt.template!r}",
+                "a prompt says who moves: that is what appearance is scored on",
+                'for example "a red robot <motion>"',
+            )
+    return prompts
 
 
 class AppearanceValidator:

@@ -11,6 +11,7 @@ Shapes: b batch, c channels, f frames, h/w latent cells, n tokens, d text width.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import time
@@ -22,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from motion_ray.backbones.recompute import recompute_activations
-from motion_ray.backbones.unet3d import UNet3DBackbone
+from motion_ray.backbones.unet3d import UNet3DBackbone, exact_parameters
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.adapters import add_low_rank, delta_factors
 from motion_ray.customization.delta import TOKEN_EMBEDDING
@@ -161,6 +162,15 @@ class Trainer:
         state = {"step": self.step, "stopping": self.stopping.as_dict()}
         (directory / STATE).write_text(json.dumps(state))
 
+    def release(self) -> None:
+        """Let go of gradients and the optimizer's state; nothing can be trained or saved then."""
+        for parameter in self.trainable.values():
+            parameter.grad = None
+        del self._engine
+        gc.collect()  # DeepSpeed's engine refers to itself
+        if self._backbone.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def load(self, directory: Path) -> None:
         """Continue from what :meth:`save` wrote."""
         self._engine.load(directory)
@@ -177,7 +187,16 @@ def _denoiser_parameters(
 ) -> dict[str, nn.Parameter]:
     """Whole values of the named groups, or factors of their changes; everything else is frozen."""
     if config.low_rank is None:
-        return dict(select_parameters(backbone, config.groups))
+        rounded = {n for n, p in backbone.denoiser.named_parameters() if p.dtype != torch.float32}
+        selected = dict(select_parameters(backbone, config.groups))
+        # Masters that were rounded to bfloat16 would have to move half a step of it before the
+        # forward pass sees any change.
+        if names := rounded & selected.keys():
+            exact = exact_parameters(config.model, backbone.fingerprint, names)
+            with torch.no_grad():
+                for name, value in exact.items():
+                    selected[name].copy_(value)
+        return selected
     return add_low_rank(backbone, config.groups, config.low_rank, config.seed)
 
 

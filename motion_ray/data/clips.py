@@ -212,7 +212,13 @@ class _Scanner:
             return []
         if settings.pictures:
             self._suffixes = CLIP_SUFFIXES | PICTURE_SUFFIXES
-        present = [p for p in sorted(self.root.iterdir(), key=_natural) if self._is_clip(p)]
+        try:
+            entries = sorted(self.root.iterdir(), key=_natural)
+        except OSError as error:
+            rule = f"cannot be read: {error.strerror}"
+            self._problem(self.root, rule, "check its permissions")
+            return []
+        present = [path for path in entries if self._is_clip(path)]
         self._warn_of_ignored(present)
         if settings.clips is None:
             if not present:

@@ -58,6 +58,10 @@ class JesterClip:
     path: Path
     label: str
 
+    def pictures(self) -> int:
+        """How many pictures it has: its length, at :data:`FPS`."""
+        return sum(1 for each in self.path.iterdir() if each.suffix == ".jpg")
+
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """The labels of ``jester-v1-labels.csv``, sorted: a class's number is its place here.
@@ -98,7 +102,13 @@ def read_split(path: Path, frames: Path, labels: Sequence[str]) -> list[JesterCl
 
 
 def choose_clips(
-    clips: Sequence[JesterClip], label: str, count: int, seed: int, *, after: int = 0
+    clips: Sequence[JesterClip],
+    label: str,
+    count: int,
+    seed: int,
+    *,
+    after: int = 0,
+    least: int = 1,
 ) -> list[JesterClip]:
     """Some clips of a class by lot.
 
@@ -108,13 +118,15 @@ def choose_clips(
         count: how many.
         seed: the same seed puts them into the same order.
         after: how many of that order to pass over, so that two choices share no clip.
+        least: pictures that a clip has to have.
 
     Raises:
         DataError: there are fewer.
     """
-    own = [clip for clip in clips if clip.label == label]
+    own = [clip for clip in clips if clip.label == label and clip.pictures() >= least]
     if len(own) < after + count:
-        raise DataError(label, f"has {len(own)} clips, not {after + count}", "ask for fewer")
+        rule = f"has {len(own)} clips of at least {least} pictures, not {after + count}"
+        raise DataError(label, rule, "ask for fewer, or for shorter ones")
     return random.Random(f"jester {label} {seed}").sample(own, len(own))[after : after + count]
 
 
@@ -143,9 +155,10 @@ def write_gesture_folder(
 
 
 def write_regularization_folder(
-    folder: Path, clips: Sequence[JesterClip], each: int = 50, seed: int = 0
+    folder: Path, clips: Sequence[JesterClip], each: int = 50, seed: int = 0, least: int = 1
 ) -> None:
-    """A regularization folder (D^r): ``each`` clips of every class of :data:`REGULARIZATION`.
+    """A regularization folder (D^r): ``each`` clips of every class of :data:`REGULARIZATION`, of at
+    least so many pictures.
 
     Raises:
         DataError: there are fewer, the folder is there already, or it cannot be written.
@@ -153,7 +166,7 @@ def write_regularization_folder(
     captioned = [
         (clip, text)
         for label, text in REGULARIZATION.items()
-        for clip in choose_clips(clips, label, each, seed)
+        for clip in choose_clips(clips, label, each, seed, least=least)
     ]
     _write(folder, {}, captioned)
 

@@ -60,7 +60,8 @@ class LatentCache:
         missing.
 
         Args:
-            backbone: its VAE encodes; its ``vae_fingerprint`` is part of an entry's name.
+            backbone: its VAE encodes; its ``vae_fingerprint`` and ``encoding`` are part of an
+                entry's name.
             clips: captions do not matter here.
             clip_config: frames, rate and size.
             augmentation: ranges and number of variants; ``flip`` must be what the motion allows.
@@ -115,6 +116,7 @@ class LatentCache:
             "frame_fps": clip.frame_fps if clip.path.is_dir() else None,
             "config": clip_config.model_dump(mode="json"),
             "vae": backbone.vae_fingerprint,
+            **_rounding(backbone),
         }
         for draw in draws:
             yield _key({**made_from, "draw": asdict(draw)}), draw
@@ -141,7 +143,7 @@ class TextCache:
         """
         states = {}
         for text in dict.fromkeys(texts):
-            key = _key({"text": text, "base": backbone.fingerprint})
+            key = _key({"text": text, "base": backbone.fingerprint, **_rounding(backbone)})
             tensors = self._entries.read(key, ("states",))
             if tensors is None:
                 # one at a time: a batch may round differently, and an entry must not depend on its
@@ -150,6 +152,13 @@ class TextCache:
                 self._entries.write(key, tensors)
             states[text] = tensors["states"]
         return states
+
+
+def _rounding(backbone: Backbone) -> dict[str, str]:
+    """Part of a key: a run in float32 must not learn from what another rounded. Float32 goes
+    without saying, as it always has.
+    """
+    return {} if backbone.encoding == "float32" else {"encoding": backbone.encoding}
 
 
 def variant_draws(

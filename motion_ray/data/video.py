@@ -7,6 +7,7 @@ legend: f frames, h/w pixels.
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import logging
@@ -135,15 +136,31 @@ def write_video(path: Path, frames: Tensor, fps: float, *, crf: int = 17) -> Non
         frames: at least one.
         fps: frames per second.
         crf: x264's quality, 0 (exact but for colour subsampling) to 51.
+
+    Raises:
+        DataError: the disk of temporary files is full.
     """
     height, width = _check_frames(frames)
     if height % 2 or width % 2:
         padding = (0, width % 2, 0, height % 2)
         frames = functional.pad(frames.float(), padding, mode="replicate").byte()
-    with tempfile.TemporaryDirectory(prefix="motion_ray-") as scratch:
-        encoded = Path(scratch) / "video.mp4"
-        encode_h264(encoded, frames.cpu(), fps, crf)
-        write_bytes_atomic(Path(path), encoded.read_bytes())
+    data = _encoded(frames.cpu(), fps, crf)
+    write_bytes_atomic(Path(path), data)
+
+
+def _encoded(frames: Tensor, fps: float, crf: int) -> bytes:
+    """An mp4. The encoder writes to a file and reads it again, so it needs one."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="motion_ray-") as scratch:
+            file = Path(scratch) / "video.mp4"
+            encode_h264(file, frames, fps, crf)
+            return file.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        place = tempfile.gettempdir()  # not where the video goes, which may be another disk
+        fix = "free some of it, or set TMPDIR to a folder with room"
+        raise DataError(place, "the disk of temporary files is full", fix) from error
 
 
 def write_gif(path: Path, frames: Tensor, fps: float) -> None:

@@ -26,10 +26,12 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 def build_scheduler(kind: type[S], config: dict[str, Any], **changes: Any) -> S:
     """A diffusers scheduler of class ``kind`` with a base's schedule; settings it does not know are
-    left out.
+    left out. Latents are clipped only if the config says so: diffusers' own default is meant for
+    pixels, and configs of schedulers that never clip do not mention it.
     """
     known = inspect.signature(kind.__init__).parameters
-    return kind(**{k: v for k, v in {**config, **changes}.items() if k in known})
+    settings = {"clip_sample": False, **config, **changes}
+    return kind(**{k: v for k, v in settings.items() if k in known})
 
 
 class NoiseSchedule:

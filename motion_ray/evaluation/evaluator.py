@@ -40,7 +40,7 @@ from motion_ray.evaluation.training_clips import (
     study,
     training_clips,
 )
-from motion_ray.generation import VideoGenerator
+from motion_ray.generation import VideoGenerator, videos_at_once
 from motion_ray.store import DeltaStore
 
 logger = logging.getLogger(__name__)
@@ -158,7 +158,8 @@ class Evaluator:
             return self._real(task)
         generator = VideoGenerator(
             *(self.backbone, settings.sampling, settings.clips),
-            *(settings.precision, settings.batch_size),
+            settings.precision,
+            min(settings.batch_size, videos_at_once(settings.clips)),
         )
         texts, seeds = [q.text for q in task.questions], [q.seed for q in task.questions]
         applied = nullcontext()

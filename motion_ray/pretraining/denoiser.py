@@ -25,7 +25,13 @@ from motion_ray.diffusion.loss import NoiseSchedule, denoising_loss
 from motion_ray.errors import ConfigError
 from motion_ray.precision import compute_context
 from motion_ray.pretraining.denoiser_batches import Data, DenoiserSettings, draw_batch, on_frames
-from motion_ray.pretraining.loop import load_moments, load_weights, moments, weights
+from motion_ray.pretraining.loop import (
+    clip_gradients,
+    load_moments,
+    load_weights,
+    moments,
+    weights,
+)
 from motion_ray.pretraining.muon import Muon
 from motion_ray.pretraining.rates import running_average, warm_cosine
 from motion_ray.pretraining.workspace import Workspace
@@ -89,7 +95,7 @@ class DenoiserTraining:
         losses = denoising_loss(predicted, target)
         self.unet.zero_grad(set_to_none=True)
         losses.mean().backward()
-        nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
+        clip_gradients(self.trained.values())
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = s.lr * factor

@@ -35,7 +35,7 @@ class DenoiserSettings:
         warmup: steps.
         weight_decay: of the optimizer.
         caption_dropout: share of the examples whose caption is empty, for guidance.
-        coarse: alpha of the density of noise levels in clips (Eq. 2); 0: all alike.
+        coarse: alpha of the density of noise levels in clips (section 3.2); 0: all alike.
         average: share of the newest weights in their running average, which is what is kept.
         width: of the outer level, if it starts from nothing.
         head: width of an attention head, if it starts from nothing.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,6 +45,9 @@ class TrainingProgress:
     cpu_seconds: float
     loss: float | None = None
     seconds: float = 0.0
+
+
+LOWER = "try a lower lr, for example half of it"
 
 
 class Trainable(Protocol):
@@ -100,9 +103,7 @@ def train(
         loss = trainable.step(step)
         step += 1
         if not math.isfinite(loss):
-            raise NonFiniteLossError(
-                f"step {step}", f"the loss is {loss}", "try a lower lr, for example half of it"
-            )
+            raise NonFiniteLossError(f"step {step}", f"the loss is {loss}", LOWER)
         if saves and (step % checkpoint_every == 0 or step == steps):
             times = {"cpu_seconds": clock.cpu_seconds, "seconds": clock.seconds}
             state = {
@@ -137,8 +138,19 @@ def update(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) ->
     """One update from a loss, with the gradients of the module clipped to a norm of 1 together."""
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    clip_gradients(module.parameters())
     optimizer.step()
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Scale gradients down to a norm of 1 together.
+
+    Raises:
+        NonFiniteLossError: there is no such norm: an update would spoil weights and their average.
+    """
+    norm = float(nn.utils.clip_grad_norm_(parameters, 1.0))
+    if not math.isfinite(norm):
+        raise NonFiniteLossError("gradients", f"their norm is {norm}", LOWER)
 
 
 def module_state(

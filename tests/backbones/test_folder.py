@@ -85,6 +85,27 @@ def test_weights_under_a_name_that_loaders_do_not_look_for(folder):
         open_model_folder(folder)
 
 
+def test_other_precisions_beside_the_weights_do_not_count(folder):
+    before = open_model_folder(folder)
+    for part, name in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model")):
+        weights = folder / part / f"{name}.safetensors"
+        shutil.copy(weights, weights.with_name(f"{name}.fp16.safetensors"))
+    assert open_model_folder(folder) == before
+
+
+def test_weights_in_parts_count_with_their_index(folder):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    part = weights.with_name("diffusion_pytorch_model-00001-of-00001.safetensors")
+    index = weights.with_name("diffusion_pytorch_model.safetensors.index.json")
+    weights.rename(part)
+    index.write_text(json.dumps({"weight_map": {"conv_in.weight": part.name}}))
+    before = open_model_folder(folder)
+    data = bytearray(part.read_bytes())
+    data[-1] ^= 1
+    part.write_bytes(data)
+    assert open_model_folder(folder).fingerprint != before.fingerprint
+
+
 def test_fingerprint_follows_weights_and_config_but_not_versions(folder):
     before = open_model_folder(folder)
     edit(folder / "unet" / "config.json", _diffusers_version="0.0.1")

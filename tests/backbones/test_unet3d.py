@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from motion_ray.backbones.recompute import recompute_activations
-from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.backbones.unet3d import exact_parameters, load_backbone
 from motion_ray.errors import BaseModelError, ConfigError, DataError
 
 
@@ -47,6 +51,41 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(monkeypat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="device: there is no NVIDIA GPU"):
         load_backbone("nowhere", "cuda")
+
+
+def test_weights_that_are_missing_are_not_made_up(tiny_bases, tmp_path):
+    base = shutil.copytree(tiny_bases["epsilon"], tmp_path / "base")
+    for part, name in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model")):
+        file = base / part / f"{name}.safetensors"
+        whole = load_file(file)
+        lost = sorted(whole)[0]
+        save_file({n: each for n, each in whole.items() if n != lost}, file)
+        with pytest.raises(BaseModelError, match=f"{part}: lacks weights of 1 tensors, .*for one"):
+            load_backbone(str(base), "cpu")
+        save_file(whole, file)
+
+
+def test_text_states_have_to_fit_the_unet(tiny_bases, tmp_path):
+    base = shutil.copytree(tiny_bases["epsilon"], tmp_path / "base")
+    wide = CLIPTextConfig.from_pretrained(base / "text_encoder", hidden_size=32)
+    shutil.rmtree(base / "text_encoder")
+    CLIPTextModel(wide).save_pretrained(base / "text_encoder")
+    with pytest.raises(BaseModelError, match="disagree on the width of text states"):
+        load_backbone(str(base), "cpu")
+
+
+def test_parameters_are_read_again_as_the_files_have_them(tiny_bases, tmp_path):
+    base = shutil.copytree(tiny_bases["epsilon"], tmp_path / "base")
+    backbone = load_backbone(str(base), "cpu")
+    names = [name for name, _ in backbone.denoiser.named_parameters()][:3]
+    exact = {n: backbone.denoiser.get_parameter(n).detach().clone() for n in names}
+    backbone.denoiser.to(torch.bfloat16)
+    again = exact_parameters(str(base), backbone.fingerprint, names)
+    assert all(torch.equal(again[name], exact[name]) for name in names)
+    file = base / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: each + 1 for name, each in load_file(file).items()}, file)
+    with pytest.raises(BaseModelError, match="changed while it was used"):
+        exact_parameters(str(base), backbone.fingerprint, names)
 
 
 def test_a_token_must_stay_whole(backbone):

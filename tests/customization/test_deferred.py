@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization import loop, stopping
-from motion_ray.customization.deferred import WEIGHTS, DeltaScorer
+from motion_ray.customization.deferred import WEIGHTS, DeltaScorer, submit
+from motion_ray.customization.delta import MotionDelta
 from motion_ray.customization.loop import customize
 from motion_ray.customization.models import KeptModels, ModelSource
 from motion_ray.customization.run import RunFolder
 from motion_ray.types import RunFinished, StepDone, Validated
+from tests.deltas import changed, header
 
 
 @dataclass
@@ -57,8 +60,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, float]], No
             return scores[int(folder.name.removeprefix("step-"))]
 
         monkeypatch.setattr(stopping.AppearanceValidator, "score", score)
-        monkeypatch.setattr(loop, "FROM_DISK", ModelSource(encoder=lambda name: None))
-        monkeypatch.setattr(KeptModels, "_encoder", lambda self, name: None)
+        monkeypatch.setattr(loop, "FROM_DISK", ModelSource(encoder=lambda name, device: None))
+        monkeypatch.setattr(KeptModels, "_encoder", lambda self, name, device: None)
 
     return script
 
@@ -89,6 +92,23 @@ def test_scores_beside_the_training_are_those_of_the_training_itself(
     assert beside.sha256 == inline.sha256 and beside.extra == inline.extra
     assert lines(tmp_path / "beside") == lines(tmp_path / "inline")
     assert not list((tmp_path / "beside").rglob(WEIGHTS))
+
+
+def test_weights_that_a_killed_run_left_are_not_scored(
+    tiny_run: CustomizationConfig, tmp_path: Path
+) -> None:
+    """They are of the same step, but on a GPU the run that goes on has other bits."""
+    backbone = load_backbone(tiny_run.base, "cpu")
+    left, now = (MotionDelta(header(backbone), changed(backbone, seed)) for seed in (1, 2))
+    left.save(tmp_path / WEIGHTS)
+    scored: list[str] = []
+
+    class Reads(LateScorer):
+        def submit(self, config: CustomizationConfig, folder: Path) -> None:
+            scored.append(MotionDelta.load(folder / WEIGHTS).sha256)
+
+    submit(Reads(late=0), tiny_run, now, tmp_path)
+    assert scored == [now.sha256] != [left.sha256]
 
 
 @pytest.mark.parametrize("late", [0, 1, 5])

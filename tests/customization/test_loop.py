@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -89,6 +90,44 @@ def test_a_run_does_not_go_on_with_other_clips(tiny_run, tmp_path, change):
     assert finished.step == 6
 
 
+@pytest.mark.parametrize("part", ["weights", "scheduler"])
+def test_a_run_does_not_go_on_with_another_base(tiny_run, tmp_path, part):
+    base = shutil.copytree(tiny_run.base, tmp_path / "base")
+    config = tiny_run.replace({"base": str(base)})
+    for event in customize(config, tmp_path / "run", device="cpu"):
+        if isinstance(event, StepDone) and event.step == 3:
+            break
+    if part == "weights":
+        file = base / "vae" / "diffusion_pytorch_model.safetensors"
+        save_file({name: each + 1 for name, each in load_file(file).items()}, file)
+    else:
+        file = base / "scheduler" / "scheduler_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "beta_end": 0.02}))
+    with pytest.raises(RunFolderError, match=f"base model changed since it began, {part} first"):
+        list(customize(config, tmp_path / "run", device="cpu"))
+    shutil.copytree(tiny_run.base, base, dirs_exist_ok=True)
+    *_, finished = customize(config, tmp_path / "run", device="cpu")
+    assert finished.step == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"validation": {"prompts": ["a red robot"]}}, "holds the slot <motion> exactly once"),
+        ({"validation": {"prompts": ["<motion>"]}}, "a prompt says who moves"),
+        ({"name": "n" * 60, "validation": {"publish": True}}, "n-step-6"),
+        (
+            {"regularization": {"source": "synthetic", "synthetic_prompts": ["a pll"]}},
+            "synthetic_prompts: 'a pll': holds 'pll', the token of the motion",
+        ),
+    ],
+)
+def test_what_would_fail_at_the_end_is_refused_at_the_start(tiny_run, tmp_path, change, message):
+    with pytest.raises(MotionRayError, match=message):
+        next(iter(customize(tiny_run.replace(change), tmp_path / "run", device="cpu")))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_disk_that_fills_up_ends_the_run_which_goes_on_once_there_is_room(tiny_run, tmp_path):
     *_, straight = customize(tiny_run, tmp_path / "straight", device="cpu")
     with small_disk(megabytes=64) as disk:
@@ -122,7 +161,7 @@ def scripted_scores(monkeypatch, scores: dict[int, float]) -> None:
         return scores[int(folder.name.removeprefix("step-"))]
 
     monkeypatch.setattr(stopping.AppearanceValidator, "score", score)
-    monkeypatch.setattr(loop, "FROM_DISK", ModelSource(encoder=lambda name: None))
+    monkeypatch.setattr(loop, "FROM_DISK", ModelSource(encoder=lambda name, device: None))
 
 
 FLOOR = {"validation": {"every": 2, "floor": {"relative": 0.9}}, "checkpoint_every": 1}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.customization.run import RunFolder
 from motion_ray.errors import RunFolderError
 from motion_ray.recipes import load_config
@@ -26,7 +27,7 @@ def step(number: int) -> StepDone:
 def test_a_folder_belongs_to_its_config(tmp_path):
     run = RunFolder(tmp_path / "out")
     with run.claim(CONFIG):
-        run.checkpoints.mkdir()
+        (run.checkpoints / "step-00000100").mkdir(parents=True)
     RunFolder(tmp_path / "out").check(CONFIG)
     other = CONFIG.replace({"optimizer": {"lr": 1.0}, "seed": 3})
     with pytest.raises(
@@ -42,8 +43,22 @@ def test_a_run_that_never_began_gives_way_to_one_with_a_better_setting(tmp_path)
         run.validation(0).mkdir(parents=True)
         run.log(Validated(0, 0.2, 0.265, False, 1.0))
     with run.claim(other):
-        run.checkpoints.mkdir()
+        (run.checkpoints / "step-00000100").mkdir(parents=True)
     assert json.loads((run.root / "run.json").read_text())["identity"] == other.identity()
+    with pytest.raises(RunFolderError, match="seed was 3, now 0"), run.claim(CONFIG):
+        pass
+
+
+def test_a_checkpoint_of_step_0_is_not_kept_for_a_run_with_a_better_setting(tmp_path):
+    """Where scores come later, a floor that the base fails is known after the first checkpoint."""
+    run, other = RunFolder(tmp_path / "out"), CONFIG.replace({"seed": 3})
+    with run.claim(CONFIG):
+        (run.checkpoints / "step-00000000").mkdir(parents=True)
+    with run.claim(CONFIG):  # its own run goes on from there
+        assert CheckpointFolder(run.checkpoints).steps() == [0]
+    with run.claim(other):
+        assert CheckpointFolder(run.checkpoints).steps() == []
+        (run.checkpoints / "step-00000100").mkdir(parents=True)
     with pytest.raises(RunFolderError, match="seed was 3, now 0"), run.claim(CONFIG):
         pass
 
@@ -51,7 +66,7 @@ def test_a_run_that_never_began_gives_way_to_one_with_a_better_setting(tmp_path)
 def test_a_long_setting_is_told_in_short(tmp_path):
     run = RunFolder(tmp_path / "out")
     with run.claim(CONFIG):
-        run.checkpoints.mkdir()
+        (run.checkpoints / "step-00000100").mkdir(parents=True)
     many = CONFIG.replace({"validation": {"prompts": [f"a <motion> {i}" for i in range(100)]}})
     with pytest.raises(RunFolderError, match=r"validation\.prompts was .*\.\.\.") as caught:
         RunFolder(tmp_path / "out").check(many)

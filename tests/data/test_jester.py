@@ -93,7 +93,7 @@ def test_what_is_trained_on_and_what_is_held_out_share_no_clip(jester: Path) -> 
     assert choose_clips(clips, "Swiping Down", 2, seed=0) == some
     assert {clip.path for clip in some}.isdisjoint(clip.path for clip in rest)
     assert len({clip.path for clip in [*some, *rest]}) == 4
-    with pytest.raises(DataError, match="has 4 clips, not 5"):
+    with pytest.raises(DataError, match="has 4 clips of at least 1 pictures, not 5"):
         choose_clips(clips, "Swiping Down", 5, seed=0)
 
 
@@ -122,7 +122,10 @@ def test_the_job_makes_folders_and_targets_that_fit_together(
     jester: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["--jester", str(jester), "--out", str(jester / "clips"), "--gestures", "Swiping Down"]
-    assert main([*line, "--clips", "2", "--held-out", "2", "--each", "3"]) == 0
+    assert main([*line, "--clips", "2", "--held-out", "2", "--each", "3", "--pictures", "14"]) == 0
+    capsys.readouterr()
+    assert main([*line[:2], "--out", str(jester / "long"), *line[4:], "--pictures", "15"]) == 2
+    assert "has 0 clips of at least 15 pictures" in capsys.readouterr().err
     [target] = read_targets(jester / "clips" / "targets.yaml").values()
     assert (target.label, target.description) == ("Swiping Down", "swiping hand down")
     assert target.training is not None and target.held_out is not None

@@ -174,9 +174,12 @@ def test_another_vae_or_clip_is_another_entry(backbone, clips, tmp_path):
     backbone.vae_fingerprint = "another"
     cache.posteriors(backbone, clips[:1], CLIPS, AUGMENTATION, 0)
     assert backbone.videos == 6
-    write_video(clips[0].path, torch.zeros(8, 3, 48, 64, dtype=torch.uint8), 8)
+    backbone.encoding = "bfloat16"  # another rounding is another entry, too
     cache.posteriors(backbone, clips[:1], CLIPS, AUGMENTATION, 0)
     assert backbone.videos == 9
+    write_video(clips[0].path, torch.zeros(8, 3, 48, 64, dtype=torch.uint8), 8)
+    cache.posteriors(backbone, clips[:1], CLIPS, AUGMENTATION, 0)
+    assert backbone.videos == 12
 
 
 def test_the_rate_of_a_picture_folder_counts(backbone, tmp_path):

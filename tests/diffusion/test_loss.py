@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from motion_ray.diffusion.loss import NoiseSchedule, denoising_loss
+from motion_ray.diffusion.loss import NoiseSchedule, build_scheduler, denoising_loss
 from motion_ray.errors import BaseModelError
 
 BETAS = {
@@ -78,3 +78,10 @@ def test_loss_is_the_mean_square_of_each_example():
     prediction = torch.zeros(2, 1, 1, 1, 2)
     target = torch.tensor([[1.0, 3.0], [0.0, 2.0]]).view(2, 1, 1, 1, 2)
     torch.testing.assert_close(denoising_loss(prediction, target), torch.tensor([5.0, 2.0]))
+
+
+def test_latents_are_clipped_only_where_the_config_says_so():
+    """diffusers' DDIM clips by default, which configs of PNDM or Euler do not mention."""
+    assert not build_scheduler(DDIMScheduler, config("epsilon")).config["clip_sample"]
+    clips = config("epsilon", clip_sample=True)
+    assert build_scheduler(DDIMScheduler, clips).config["clip_sample"]

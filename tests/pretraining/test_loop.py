@@ -11,7 +11,7 @@ from torch import Tensor
 
 from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.errors import NonFiniteLossError
-from motion_ray.pretraining.loop import train
+from motion_ray.pretraining.loop import train, update
 
 
 class Counting:
@@ -36,6 +36,16 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_is_not_kept(tmp_path: P
     with pytest.raises(NonFiniteLossError, match=r"step 4.*nan.*lower lr"):
         list(train(Counting(fails_at=3), 8, checkpoints, 2))
     assert checkpoints.steps() == [2]
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
+    layer = torch.nn.Linear(1, 1)
+    before = layer.weight.detach().clone()
+    optimizer = torch.optim.AdamW(layer.parameters())
+    loss = (layer.weight - before).sqrt().sum()  # 0, and as steep as can be
+    with pytest.raises(NonFiniteLossError, match=r"gradients: their norm is (nan|inf).*lower lr"):
+        update(layer, optimizer, loss)
+    assert torch.equal(layer.weight, before)
 
 
 def test_only_the_process_that_saves_writes(tmp_path: Path) -> None:
