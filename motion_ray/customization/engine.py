@@ -8,7 +8,6 @@ trainable weights and the optimizer's state; everything else of a checkpoint is 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Protocol
 
@@ -165,9 +164,6 @@ class DeepSpeedEngine:
         """DeepSpeed's own checkpoint, trainable parameters only."""
         self._engine.save_checkpoint(
             str(directory), tag="deepspeed", save_latest=False, exclude_frozen_parameters=True
-        )
-        (directory / "engine.json").write_text(
-            json.dumps({"engine": "deepspeed", "zero_stage": self._zero})
         )
 
     def load(self, directory: Path) -> None:
