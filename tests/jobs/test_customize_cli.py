@@ -113,7 +113,7 @@ def test_the_folder_of_another_run_is_left_alone(
 ) -> None:
     other = RunFolder(tmp_path / "out")
     with other.claim(tiny_run.replace({"seed": 99})):
-        other.checkpoints.mkdir()
+        (other.checkpoints / "step-00000100").mkdir(parents=True)
     before = sorted(p.name for p in other.root.iterdir())
     assert "seed was 99, now 0" in refused(good, capsys)
     assert sorted(p.name for p in other.root.iterdir()) == before
