@@ -67,8 +67,9 @@ def check_input(
     if store is not None and "://" not in store:
         store = str(lasting_path(store, "--store", here))
         check_place(Path(store), "--store")
-    RunFolder(folder).check(config)
-    clips = read_clip_lists(config, folder / "regularization")
+    run = RunFolder(folder)
+    run.check(config)
+    clips = read_clip_lists(config, run.generated)
     check_names(config, clips.folder.name)
     scored_prompts(config.validation)
     DeltaStore(store or folder / "store")

@@ -10,8 +10,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, TextToVideoSDPipeline, UNet3
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from motion_ray.config import CustomizationConfig
+from motion_ray.customization.loop import customize
 from motion_ray.data.video import write_video
 from motion_ray.recipes.paper import ours
+from motion_ray.types import StepDone
 
 
 def build_tiny_base(folder: Path, prediction_type: str = "epsilon", *, seed: int = 0) -> Path:
@@ -143,3 +145,10 @@ def tiny_config(base: Path, motion: Path, regularization: Path) -> Customization
             "checkpoint_every": 2,
         }
     )
+
+
+def abandon(config: CustomizationConfig, out: Path, device: str = "cpu") -> None:
+    """Begin a run and leave it after its third step."""
+    for event in customize(config, out, device=device):
+        if isinstance(event, StepDone) and event.step == 3:
+            break

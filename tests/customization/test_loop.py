@@ -26,6 +26,7 @@ from motion_ray.errors import (
 from motion_ray.store import DeltaStore
 from motion_ray.types import Checkpointed, Preparing, RunFinished, RunStarted, StepDone, Validated
 from tests.disks import small_disk
+from tests.tiny import abandon
 
 
 def kinds(events) -> list[str]:
@@ -57,9 +58,7 @@ def test_a_finished_run_is_not_run_again(tiny_run, tmp_path):
 
 
 def test_an_abandoned_run_continues(tiny_run, tmp_path):
-    for event in customize(tiny_run, tmp_path / "run", device="cpu"):
-        if isinstance(event, StepDone) and event.step == 3:
-            break
+    abandon(tiny_run, tmp_path / "run")
     events = list(customize(tiny_run, tmp_path / "run", device="cpu"))
     started = next(e for e in events if isinstance(e, RunStarted))
     assert started.resumed and started.step == 2
@@ -74,9 +73,7 @@ def test_an_abandoned_run_continues(tiny_run, tmp_path):
 def test_a_run_does_not_go_on_with_other_clips(tiny_run, tmp_path, change):
     motion = shutil.copytree(tiny_run.motion, tmp_path / "motion")
     config = tiny_run.replace({"motion": str(motion)})
-    for event in customize(config, tmp_path / "run", device="cpu"):
-        if isinstance(event, StepDone) and event.step == 3:
-            break
+    abandon(config, tmp_path / "run")
     if change == "caption":
         (motion / "1.txt").write_text("a red person doing the pll")
     else:
@@ -94,9 +91,7 @@ def test_a_run_does_not_go_on_with_other_clips(tiny_run, tmp_path, change):
 def test_a_run_does_not_go_on_with_another_base(tiny_run, tmp_path, part):
     base = shutil.copytree(tiny_run.base, tmp_path / "base")
     config = tiny_run.replace({"base": str(base)})
-    for event in customize(config, tmp_path / "run", device="cpu"):
-        if isinstance(event, StepDone) and event.step == 3:
-            break
+    abandon(config, tmp_path / "run")
     if part == "weights":
         file = base / "vae" / "diffusion_pytorch_model.safetensors"
         save_file({name: each + 1 for name, each in load_file(file).items()}, file)
