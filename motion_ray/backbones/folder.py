@@ -69,15 +69,11 @@ def open_model_folder(path: Path) -> ModelFolder:
     Raises:
         BaseModelError: a part is missing, a class is not on the allow-list, or a pickle lies in it.
     """
-    index = _read_json(path / "model_index.json", path)
-    if index.get("_class_name") not in PIPELINES:
-        raise BaseModelError(
-            f"{path}/model_index.json",
-            f"pipeline class {index.get('_class_name')!r} is not supported",
-            f"use a folder of {', '.join(sorted(PIPELINES))}, for example ZeroScope or ModelScope",
-        )
-    for component, allowed in ALLOWED.items():
-        _check_component(path, component, index.get(component), allowed)
+    check_classes(path)
+    for component in ALLOWED:
+        _check_files(path / component)
+        if component in WEIGHTS:
+            _check_weights(path / component, WEIGHTS[component])
     parts = {
         name: _hash_component(path / name, WEIGHTS.get(name))
         for name in ("unet", "vae", "text_encoder", "tokenizer")
@@ -91,7 +87,24 @@ def open_model_folder(path: Path) -> ModelFolder:
     )
 
 
-def _check_component(
+def check_classes(path: Path) -> None:
+    """Compare what a folder says it is with what we load.
+
+    Raises:
+        BaseModelError: a part is missing, or a class is not on the allow-list.
+    """
+    index = _read_json(path / "model_index.json", path)
+    if index.get("_class_name") not in PIPELINES:
+        raise BaseModelError(
+            f"{path}/model_index.json",
+            f"pipeline class {index.get('_class_name')!r} is not supported",
+            f"use a folder of {', '.join(sorted(PIPELINES))}, for example ZeroScope or ModelScope",
+        )
+    for component, allowed in ALLOWED.items():
+        _check_class(path, component, index.get(component), allowed)
+
+
+def _check_class(
     path: Path, component: str, declared: object, allowed: frozenset[tuple[str, str]]
 ) -> None:
     folder = path / component
@@ -109,13 +122,6 @@ def _check_component(
             f"{component} is {pair[0]}.{pair[1]}, a class that is not allowed",
             f"allowed: {names}",
         )
-    for file in sorted(folder.rglob("*")):
-        if file.suffix in PICKLES or file.suffix in CODE:
-            raise BaseModelError(
-                file,
-                "a base folder must not hold pickles or code: reading them can run anything",
-                "convert the weights to .safetensors and delete this file",
-            )
     config = folder / "config.json"
     if config.exists():
         content = _read_json(config, path)
@@ -123,8 +129,16 @@ def _check_component(
             raise BaseModelError(
                 config, "asks for another class than model_index.json", f"expected {pair[1]}"
             )
-    if component in WEIGHTS:
-        _check_weights(folder, WEIGHTS[component])
+
+
+def _check_files(folder: Path) -> None:
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in PICKLES or file.suffix in CODE:
+            raise BaseModelError(
+                file,
+                "a base folder must not hold pickles or code: reading them can run anything",
+                "`python -m jobs.convert FOLDER NEW_FOLDER` makes a copy with .safetensors",
+            )
 
 
 def _check_weights(folder: Path, name: str) -> None:
@@ -148,7 +162,7 @@ def _hash_component(folder: Path, weights: str | None) -> str:
     Other precisions of the weights, which hubs keep beside them, are not loaded and do not count.
     """
     digest = hashlib.sha256()
-    loaded = None if weights is None else _loaded(folder, weights)
+    loaded = None if weights is None else weight_files(folder, weights)
     for file in sorted(
         p
         for p in folder.rglob("*")
@@ -171,8 +185,8 @@ def _hash_component(folder: Path, weights: str | None) -> str:
     return digest.hexdigest()
 
 
-def _loaded(folder: Path, name: str) -> set[str]:
-    """Names of the weight files that loaders take: one, or an index and its parts."""
+def weight_files(folder: Path, name: str) -> set[str]:
+    """Names of the safetensors that loaders take: one, or an index and its parts."""
     index = folder / f"{name}.safetensors.index.json"
     if (folder / f"{name}.safetensors").exists() or not index.exists():
         return {f"{name}.safetensors"}
