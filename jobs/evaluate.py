@@ -25,7 +25,12 @@ from motion_ray.config import SamplingConfig
 from motion_ray.errors import ConfigError, MotionRayError, RunFolderError
 from motion_ray.evaluation.base_scores import held_out_in_words, score_base
 from motion_ray.evaluation.clip import load_image_text_encoder
-from motion_ray.evaluation.custom_scores import custom_prompts, motion_of, score_customized
+from motion_ray.evaluation.custom_scores import (
+    custom_prompts,
+    kind_of,
+    motion_of,
+    score_customized,
+)
 from motion_ray.evaluation.motion import load_motion_classifier
 from motion_ray.evaluation.scene_prompts import ScenePrompt, balanced_prompts
 from motion_ray.evaluation.scored_videos import PUPPET_SAMPLING, Bench
@@ -105,7 +110,7 @@ def evaluate_motion(options: argparse.Namespace) -> None:
     delta = DeltaStore(options.store).load(options.motion)
     motion = motion_of(options.motion_name or delta.header.name)
     videos = 40 if options.videos is None else options.videos
-    prompts = custom_prompts(motion, delta.header.token, videos)
+    prompts = custom_prompts(motion, delta.header.token, videos, kind_of(delta.header.template))
     bench, console = _bench(options), Console()
     with progress_of(console) as told:
         rows = options.out / "rows.jsonl"

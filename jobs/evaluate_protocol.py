@@ -101,6 +101,15 @@ def _settings(options: argparse.Namespace, here: Path) -> EvaluationSettings:
             steps=options.steps, guidance=options.guidance, fps=PUPPET_SAMPLING.fps
         ),
         clips=ClipConfig(
-            frames=options.frames, height=options.height, width=options.width, fps=options.fps
+            frames=_at_least_two(options.frames),
+            height=options.height,
+            width=options.width,
+            fps=options.fps,
         ),
     )
+
+
+def _at_least_two(frames: int) -> int:
+    if frames < 2:
+        raise ConfigError("--frames", f"are two or more, to see motion, not {frames}", "e.g. 8")
+    return frames

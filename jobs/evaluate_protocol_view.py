@@ -84,6 +84,9 @@ def _comparisons(comparisons: Sequence[Comparison]) -> Table:
         table.add_column(name, justify="right")
     for each in comparisons:
         estimate = each.difference.estimate
-        shown = f"{estimate.value:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f})"
+        interval = f"{estimate.low:+.3f} to {estimate.high:+.3f}"
+        if math.isinf(estimate.low):
+            interval = "one prompt"
+        shown = f"{estimate.value:+.3f} ({interval})"
         table.add_row(each.first, each.second, each.metric, shown, f"{each.corrected:.4f}")
     return table

@@ -9,6 +9,7 @@ given again, also with other ``--workers`` or on another cluster.
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def arguments() -> argparse.ArgumentParser:
         "--address", help="Ray cluster to work on, host:port or auto (default: RAY_ADDRESS)"
     )
     parser.add_argument(
-        "--retry-failed", action="store_true", help="try cells again that could not be trained"
+        "--retry-failed", action="store_true", help="try cells and videos again that failed"
     )
     parser.add_argument("--plain", action="store_true", help="lines instead of a live display")
     parser.add_argument(
@@ -87,21 +88,24 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, reproduce, show; 2 on a wrong argument, 130 on Ctrl-C."""
+    """Parse, reproduce, show; 1 if videos are missing, 2 on a wrong argument, 130 on Ctrl-C."""
     options = arguments().parse_args(argv)
     torch.set_num_threads(max(1, options.threads))
     try:
-        _reproduce(options, _command(argv))
+        failed = _reproduce(options, _command(argv))
     except MotionRayError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return stop.args[0] if stop.args else 130
-    return 0
+    if failed:
+        print(f"{failed} videos could not be made; --retry-failed tries again", file=sys.stderr)
+    return 1 if failed else 0
 
 
-def _reproduce(options: argparse.Namespace, command: str) -> None:
+def _reproduce(options: argparse.Namespace, command: str) -> int:
+    """How many videos could not be made."""
     scale, experiments = scale_of(options), chosen(options.what)
     quick = "-quick" if options.quick else ""
     named = options.out or f"reproduction-{scale.name}{quick}"
@@ -118,6 +122,7 @@ def _reproduce(options: argparse.Namespace, command: str) -> None:
         written.append(publish(shelf / scale.name, found, sections, facts))
         _keep(shelf / scale.name, out, found, calls)
     show(console, found, sections, written)
+    return found.failed_videos
 
 
 def _known(options: argparse.Namespace, scale: Scale) -> Kept:
@@ -226,7 +231,7 @@ def _jester(options: argparse.Namespace) -> Scale:
 
 
 def _command(argv: Sequence[str] | None) -> str:
-    return " ".join(["python -m jobs.reproduce", *(sys.argv[1:] if argv is None else argv)])
+    return shlex.join(["python", "-m", "jobs.reproduce", *(sys.argv[1:] if argv is None else argv)])
 
 
 def _commit() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from motion_ray.types import LatentPosterior, ParameterGroup
@@ -18,6 +19,7 @@ class Backbone(Protocol):
 
     Attributes:
         denoiser: the network whose parameters are customized.
+        device: where it computes.
         scheduler_config: contents of ``scheduler/scheduler_config.json``: prediction type, betas,
             spacing.
         fingerprint: sha256 over weights and configs; a delta binds to it.
@@ -29,6 +31,7 @@ class Backbone(Protocol):
     """
 
     denoiser: nn.Module
+    device: torch.device
     scheduler_config: dict[str, Any]
     fingerprint: str
     vae_fingerprint: str

@@ -1,18 +1,20 @@
 """Intervals and paired tests for scores of videos whose prompts are alike.
 
-Three videos of one prompt tell less than three prompts, so prompts are what is resampled, with all
-their videos (a cluster bootstrap), motion by motion (strata). A score over several motions is the
-mean of the motions' scores, however many videos each has. Of few clusters a percentile interval is
+Three videos of one prompt tell less than three prompts, and one prompt in five motions (the same
+words, the same noise) less than five prompts. So prompts are what is resampled, with all their
+videos of all motions (a cluster bootstrap). A score over several motions (strata) is the mean of
+the motions' scores, however many videos each has. Motions are taken as given: an interval says what
+other prompts would change, not what other motions would. Of few clusters a percentile interval is
 too narrow, so its tails are widened as if it were Student's (T. Hesterberg, What Teachers Should
 Know About the Bootstrap, 2015, section 5.3).
 
-Shapes: v videos, k clusters, b resamples.
+Shapes: s strata, k clusters, b resamples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +25,10 @@ from scipy import stats
 from motion_ray.evaluation.statistics import Share
 
 RESAMPLES = 2000
-FLIPS = 4000
+FLIPS = 100_000  # a p of 0.005 varies by 0.0002 with the coins
+FLIPS_AT_ONCE = 10_000
 FEW = 5  # clusters that differ from the rest; of fewer, resampling underestimates the spread
-EXACT_CLUSTERS = 12  # up to so many, all sign flips are tried instead of some
+EXACT_CLUSTERS = 20  # up to so many, all sign flips are tried instead of some
 CLOSE = 1e-9  # of the largest possible sum: what differs by rounding alone counts as equal
 Floats = NDArray[np.float64]
 
@@ -36,7 +39,7 @@ class Observation:
 
     Attributes:
         value: for example 1.0 if the motion was recognised, 0.0 if not.
-        cluster: what it shares with others: its prompt.
+        cluster: what it shares with others, also of other strata: its prompt.
         stratum: what a score is the mean over: its motion.
     """
 
@@ -51,10 +54,11 @@ class Estimate:
 
     Attributes:
         value: the mean over strata of the means of their videos; NaN of nothing.
-        low: of the interval.
-        high: of the interval.
+        low: of the interval; minus infinity where a stratum has one cluster only, which does not
+            tell how much clusters differ.
+        high: of the interval; infinity there.
         videos: how many numbers are behind it.
-        clusters: how many clusters they belong to.
+        clusters: how many clusters they belong to, counted in each stratum.
     """
 
     value: float
@@ -64,15 +68,17 @@ class Estimate:
     clusters: int
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, which knows no NaN."""
+        """For JSON, which knows neither NaN nor infinity."""
         numbers = {"value": self.value, "low": self.low, "high": self.high}
-        known = {name: None if math.isnan(each) else each for name, each in numbers.items()}
+        known = {name: each if math.isfinite(each) else None for name, each in numbers.items()}
         return {**known, "videos": self.videos, "clusters": self.clusters}
 
     def __str__(self) -> str:
         """For people: ``"0.812 (0.790 to 0.833)"``."""
         if not self.videos:
             return "nothing was looked at"
+        if math.isinf(self.low):
+            return f"{self.value:.3f} (of one prompt)"
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
@@ -96,11 +102,27 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class _Stratum:
-    """Sums and numbers of videos by cluster, ``[k]`` each."""
+class _Block:
+    """Strata that share clusters, directly or through others: sums and numbers of videos by stratum
+    and cluster, ``[s, k]`` each.
+    """
 
     sums: Floats
     counts: Floats
+
+    @property
+    def means(self) -> Floats:
+        """Of each stratum, ``[s]``."""
+        return self.sums.sum(1) / self.counts.sum(1)
+
+    def resampled(self, resamples: int, rng: np.random.Generator) -> Floats:
+        """The strata's means in each resample, ``[b, s]``."""
+        clusters = self.sums.shape[1]
+        # How often each cluster is drawn says all; it needs k numbers a resample, not k draws each.
+        times = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+        sums, counts = times @ self.sums.T, times @ self.counts.T
+        # Where none of a stratum's clusters was drawn, the resample says nothing about it.
+        return np.where(counts > 0, sums / np.maximum(counts, 1), self.means)
 
 
 def estimate_mean(
@@ -116,20 +138,20 @@ def estimate_mean(
     Raises:
         ValueError: a value is not finite.
     """
-    strata = _by_stratum(observations)
-    clusters = sum(len(each.sums) for each in strata)
-    if not strata:
+    blocks = _blocks(observations)
+    if not blocks:
         return Estimate(math.nan, math.nan, math.nan, 0, 0)
-    value = float(np.mean([each.sums.sum() / each.counts.sum() for each in strata]))
-    freedom = clusters - len(strata)
-    if freedom < 1:
-        # One prompt a motion: nothing tells how much prompts differ.
-        return Estimate(value, -math.inf, math.inf, len(observations), clusters)
+    value = float(np.concatenate([each.means for each in blocks]).mean())
+    of_strata = np.concatenate([(each.counts > 0).sum(1) for each in blocks])
+    videos, cells = len(observations), int(of_strata.sum())
+    if of_strata.min() < 2:
+        return Estimate(value, -math.inf, math.inf, videos, cells)
     rng = np.random.default_rng(seed)
-    means = np.mean([_resampled(each, resamples, rng) for each in strata], axis=0)
-    tail = _widened_tail(clusters, freedom)
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), len(observations), clusters)
+    drawn = np.concatenate([each.resampled(resamples, rng) for each in blocks], axis=1)
+    clusters = sum(each.sums.shape[1] for each in blocks)
+    tail = _widened_tail(clusters, clusters - len(blocks))
+    low, high = np.quantile(drawn.mean(1), [tail, 1 - tail])
+    return Estimate(value, float(low), float(high), videos, cells)
 
 
 def estimate_rate(
@@ -138,7 +160,8 @@ def estimate_rate(
     """As :func:`estimate_mean` for values 0 and 1; the interval stays inside 0..1.
 
     Where all videos agree, resampling finds no spread at all, and where nearly all do, too little.
-    Then the interval is no narrower than Wilson's of as many videos as there are clusters.
+    Then the interval is no narrower than Wilson's of as many videos as there are clusters in all
+    strata together.
 
     Raises:
         ValueError: a value is neither 0 nor 1.
@@ -187,30 +210,30 @@ def paired_difference(
     ]
     alone = len(first) + len(second) - 2 * len(both)
     found = estimate_mean(pairs, resamples=resamples, seed=seed)
-    return Difference(found, _sign_flip_p(_by_stratum(pairs), seed), alone)
+    return Difference(found, _sign_flip_p(_blocks(pairs), seed), alone)
 
 
-def _by_stratum(observations: Sequence[Observation]) -> list[_Stratum]:
+def _blocks(observations: Sequence[Observation]) -> list[_Block]:
     grouped: dict[Hashable, dict[Hashable, list[float]]] = {}
     for each in observations:
         if not math.isfinite(each.value):
             raise ValueError(f"a value is not finite: {each}")
         grouped.setdefault(each.stratum, {}).setdefault(each.cluster, []).append(each.value)
-    return [
-        _Stratum(
-            np.array([sum(values) for values in clusters.values()]),
-            np.array([float(len(values)) for values in clusters.values()]),
-        )
-        for clusters in grouped.values()
-    ]
+    blocks: list[list[dict[Hashable, list[float]]]] = []
+    for stratum in grouped.values():
+        near = [block for block in blocks if any(stratum.keys() & other for other in block)]
+        blocks = [block for block in blocks if block not in near]
+        blocks.append([*(other for block in near for other in block), stratum])
+    return [_block(strata) for strata in blocks]
 
 
-def _resampled(stratum: _Stratum, resamples: int, rng: np.random.Generator) -> Floats:
-    """The stratum's mean in each resample, ``[b]``."""
-    clusters = len(stratum.sums)
-    # How often each cluster is drawn says all; it needs k numbers a resample, not k draws each.
-    times = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
-    return (times @ stratum.sums) / (times @ stratum.counts)
+def _block(strata: Sequence[Mapping[Hashable, Sequence[float]]]) -> _Block:
+    clusters = list(dict.fromkeys(cluster for stratum in strata for cluster in stratum))
+    table = [[stratum.get(cluster, ()) for cluster in clusters] for stratum in strata]
+    return _Block(
+        np.array([[float(sum(values)) for values in row] for row in table]),
+        np.array([[float(len(values)) for values in row] for row in table]),
+    )
 
 
 def _widened_tail(clusters: int, freedom: int) -> float:
@@ -219,17 +242,25 @@ def _widened_tail(clusters: int, freedom: int) -> float:
     return float(stats.norm.sf(reach))
 
 
-def _sign_flip_p(strata: Sequence[_Stratum], seed: int) -> float:
-    # Each cluster's share of the mean of its stratum.
-    shares = np.concatenate([each.sums / each.counts.sum() for each in strata])
-    shares = shares[shares != 0]
+def _sign_flip_p(blocks: Sequence[_Block], seed: int) -> float:
+    # Each cluster's share of the sum of the strata's means.
+    shares = np.concatenate(
+        [(each.sums / each.counts.sum(1, keepdims=True)).sum(0) for each in blocks]
+    )
+    total = np.abs(shares).sum()
+    shares = shares[np.abs(shares) > CLOSE * total]
     if not len(shares):
         return 1.0
-    limit = abs(shares.sum()) - CLOSE * np.abs(shares).sum()
+    limit = abs(shares.sum()) - CLOSE * total
     if len(shares) <= EXACT_CLUSTERS:
-        bits = np.arange(2 ** len(shares))[:, None] >> np.arange(len(shares)) & 1
-        return float((np.abs((1 - 2 * bits) @ shares) >= limit).mean())
-    rng = np.random.default_rng(seed)
-    signs = 1 - 2 * rng.integers(0, 2, size=(FLIPS, len(shares)))
+        # All sums of half the signs; the others are the same with the signs turned.
+        sums = shares[:1]
+        for share in shares[1:]:
+            sums = np.concatenate([sums + share, sums - share])
+        return float((np.abs(sums) >= limit).mean())
+    rng, reached = np.random.default_rng(seed), 0
+    for _ in range(FLIPS // FLIPS_AT_ONCE):
+        signs = 1 - 2 * rng.integers(0, 2, size=(FLIPS_AT_ONCE, len(shares)))
+        reached += int((np.abs(signs @ shares) >= limit).sum())
     # What was observed is one of the possible outcomes: a p of zero cannot be.
-    return (1 + int((np.abs(signs @ shares) >= limit).sum())) / (1 + FLIPS)
+    return (1 + reached) / (1 + FLIPS)

@@ -126,18 +126,21 @@ def draw_frames(scenes: Sequence[PuppetScene], per_scene: int, stream: str) -> I
         yield drawn[torch.arange(len(part))[:, None], chosen].flatten(0, 1)
 
 
-def vae_round_trip(backbone: Backbone, noise: float, seed: int) -> RoundTrip:
+def vae_round_trip(
+    backbone: Backbone, noise: float, seed: int, precision: str = "auto"
+) -> RoundTrip:
     """Frames as a generator would draw them: through the VAE, with a little noise on the latents.
 
     Args:
         backbone: whose VAE.
         noise: largest standard deviation of that noise; each frame draws its own below it.
         seed: of the noise.
+        precision: of the VAE, see :func:`~motion_ray.precision.resolve_precision`.
     """
     generator = torch.Generator().manual_seed(seed)
 
     def round_trip(frames: Tensor) -> Tensor:
-        with compute_context("auto", frames.device):
+        with compute_context(precision, backbone.device):
             mean = backbone.encode_video(frames).mean  # [c, n, h, w]: frames do not meet in the VAE
             strength = noise * torch.rand(1, mean.shape[1], 1, 1, generator=generator)
             latents = mean + strength * torch.randn(mean.shape, generator=generator)

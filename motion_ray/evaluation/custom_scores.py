@@ -73,7 +73,7 @@ def custom_prompts(
         motion: that the token stands for.
         token: V*.
         videos: how many prompts.
-        trained_kind: who did it in the training clips.
+        trained_kind: who did it in the training clips, see :func:`kind_of`.
 
     Raises:
         ConfigError: no videos are asked for, or the motion is none of the world's.
@@ -85,6 +85,11 @@ def custom_prompts(
     unseen = [kind for kind in KINDS if kind != trained_kind]
     doing = DOING.replace(TOKEN, token)
     return balanced_prompts(videos, [motion], kinds=unseen, doing=doing, seed=CUSTOM_SEED)
+
+
+def kind_of(template: str) -> str:
+    """The kind of puppet that training captions name; a person if they name none."""
+    return next((kind for kind in KINDS if kind in template.split()), "person")
 
 
 def motion_of(name: str) -> str:

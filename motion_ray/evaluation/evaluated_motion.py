@@ -7,6 +7,7 @@ caption (paper section 4.1).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from motion_ray.evaluation.prompts import TOKEN
 from motion_ray.evaluation.training_clips import check_training_folder, training_hash
 from motion_ray.store import DeltaStore
 
+logger = logging.getLogger(__name__)
 PHRASE = f"doing the {TOKEN}"
 
 
@@ -93,7 +95,7 @@ def describe_motions(
     """Look the motions up and check all that can be known before anything is generated.
 
     The folder of training clips is the target's, or the one that the delta's config names, if it is
-    still there. Without it copying and fidelity are not scored.
+    still there and has these clips. Without it copying and fidelity are not scored.
 
     Args:
         store: where the deltas are.
@@ -118,8 +120,15 @@ def _describe(store: DeltaStore, reference: str, targets: dict[str, Target]) -> 
     folder = target.training or _own_folder(header)
     training, clips = "", _count(header, "motion_clips")
     if folder is not None:
-        check_training_folder(folder, header.sources, clips)
-        training = training_hash(header.sources)
+        try:
+            check_training_folder(folder, header.sources, clips)
+            training = training_hash(header.sources)
+        except ConfigError as error:
+            if target.training is not None:
+                raise
+            # Nobody named this folder; it is where the clips once were.
+            logger.warning("%s: copying and fidelity are not scored: %s", record.reference, error)
+            folder = None
     return EvaluatedMotion(
         name=record.name,
         reference=record.reference,

@@ -20,7 +20,7 @@ from motion_ray.config import ClipConfig, SamplingConfig
 from motion_ray.customization.delta import MotionDelta
 from motion_ray.data.clips import load_motion_folder
 from motion_ray.data.puppets.render import render_batch
-from motion_ray.errors import DeltaError
+from motion_ray.errors import ConfigError, DeltaError
 from motion_ray.evaluation.clip import load_image_text_encoder
 from motion_ray.evaluation.clip_data import vae_round_trip
 from motion_ray.evaluation.copying import CopyDetector
@@ -41,6 +41,7 @@ from motion_ray.evaluation.training_clips import (
     training_clips,
 )
 from motion_ray.generation import VideoGenerator, videos_at_once
+from motion_ray.precision import resolve_precision
 from motion_ray.store import DeltaStore
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Evaluator:
     def measured_with(self) -> dict[str, Any]:
         """Everything that a row depends on besides its question, by hash."""
         detector, settings = self.examiner.detector, self.settings
+        dtype = resolve_precision(settings.precision, self.backbone.device)
         return {
             "base": self.backbone.fingerprint,
             "motion classifier": self.examiner.classifier.sha256,
@@ -116,7 +118,7 @@ class Evaluator:
             "tracker": NOT_RUN if self.examiner.tracker is None else repr(self.examiner.tracker),
             "sampling": settings.sampling.model_dump(mode="json"),
             "clips": settings.clips.model_dump(mode="json"),
-            "precision": settings.precision,
+            "precision": str(dtype).removeprefix("torch."),
         }
 
     def work(self, task: Task) -> list[Measurement]:
@@ -174,6 +176,9 @@ class Evaluator:
             looks = [each.look for each in task.prompts if each.look is not None]
             scenes = [look.scene(task.motion.target.label) for look in looks]
             size = self.settings.clips
+            if size.height != size.width:
+                rule = f"drawn clips are square, not {size.height}x{size.width}"
+                raise ConfigError("clips.height, clips.width", rule, "e.g. 64 and 64")
             clips = render_batch(scenes, size.frames, size.height)
         else:
             folder = task.motion.target.held_out
@@ -181,7 +186,7 @@ class Evaluator:
             every = load_motion_folder(folder).clips
             chosen = [every[question.prompt] for question in task.questions]
             clips = torch.stack(read_clips(chosen, self.settings.clips))
-        soften = vae_round_trip(self.backbone, 0.0, 0)
+        soften = vae_round_trip(self.backbone, 0.0, 0, self.settings.precision)
         return list(soften(clips.flatten(0, 1)).unflatten(0, clips.shape[:2]))
 
     def _load(self, motion: EvaluatedMotion) -> MotionDelta:

@@ -76,6 +76,7 @@ class Question:
         return (
             *(self.part, self.motion, self.label, self.prompt, self.seed, self.text),
             *(self.appearance_text, self.natural_text, self.delta, self.training),
+            *(self.kind, self.colour, self.place),
         )
 
 

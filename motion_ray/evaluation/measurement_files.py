@@ -85,14 +85,23 @@ def read_table(path: Path) -> tuple[list[Measurement], dict[str, Any]]:
         ) from None
 
 
-def answered(root: Path) -> set[tuple[Any, ...]]:
-    """Keys of the questions whose rows a folder holds, whatever they were measured with.
+def answered(files: Iterable[Path], *, retry_failed: bool = False) -> set[tuple[Any, ...]]:
+    """Keys of the questions whose rows some tables hold, whatever they were measured with.
+
+    Args:
+        files: parquet files.
+        retry_failed: whether to leave out videos that could not be made.
 
     Raises:
         RunFolderError: a file holds no rows of an evaluation.
     """
-    files = [*root.glob(TABLE), *(root / PARTS).glob("*.parquet")]
-    return {row.question.key for file in files for row in read_table(file)[0]}
+    rows = (row for file in files for row in read_table(file)[0])
+    return {row.question.key for row in rows if not (retry_failed and row.failure)}
+
+
+def tables_of(root: Path) -> list[Path]:
+    """The parquet files of an evaluation's folder, the whole table before what came after it."""
+    return [*root.glob(TABLE), *sorted((root / PARTS).glob("*.parquet"))]
 
 
 def differences(found: Mapping[str, Any], measured_with: Mapping[str, Any]) -> list[str]:
@@ -116,10 +125,7 @@ class MeasurementFolder:
         self.root = root
         self.measured_with: dict[str, Any] = json.loads(json.dumps(measured_with))
         self._rows: dict[tuple[Any, ...], Measurement] = {}
-        table, parts = root / TABLE, root / PARTS
-        files = [table] if table.is_file() else []
-        files += sorted(parts.glob("*.parquet")) if parts.is_dir() else []
-        for path in files:
+        for path in tables_of(root):
             rows, found = read_table(path)
             self._check(path, found)
             self._rows |= {row.question.key: row for row in rows}

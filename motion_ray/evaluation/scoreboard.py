@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -152,10 +153,13 @@ def group_rows(rows: Sequence[Measurement], threshold: float | None) -> list[Gro
     found = []
     for part in Part:
         members: dict[str, list[Measurement]] = {}
-        for row in rows:
-            if row.question.part is part:
-                name = row.question.reference or row.question.motion
-                members.setdefault(name, []).append(row)
+        mine = [row for row in rows if row.question.part is part]
+        several = _several_trainings(mine)
+        for row in mine:
+            name = row.question.reference or row.question.motion
+            if name in several:
+                name = f"{name} ({row.question.training[:8]})"
+            members.setdefault(name, []).append(row)
         if len(members) > 1:
             members[EVERY_MOTION] = [row for each in members.values() for row in each]
         for name, each in members.items():
@@ -178,14 +182,17 @@ def compare(
         by_training: whether a setting has several trainings, so that videos are pairs only if their
             training seeds are equal too.
 
+    Returns:
+        Comparisons of the scores that both settings of a pair have for some video.
+
     Raises:
-        ValueError: two settings have no video in common, or one has several for a pair.
+        ValueError: a setting has several videos for a pair.
     """
     found: dict[tuple[str, str, str], Difference] = {}
     for first, ours, second, theirs in settings:
         for metric, value in metrics.items():
             one, other = (_pairs(rows, value, by_training) for rows in (ours, theirs))
-            if one or other:
+            if one.keys() & other.keys():
                 found[first, second, metric] = paired_difference(one, other)
     corrected = holm({key: each.p for key, each in found.items()})
     return [Comparison(*key, each, corrected[key]) for key, each in found.items()]
@@ -193,20 +200,36 @@ def compare(
 
 def compare_with_base(rows: Sequence[Measurement]) -> list[Comparison]:
     """Every delta against the base asked in words, in the scores of :data:`COMPARED`."""
-    base: dict[str, list[Measurement]] = {}
+    base: dict[tuple[str, str], list[Measurement]] = {}
     deltas: dict[str, list[Measurement]] = {}
     for row in rows:
         if row.question.part is Part.BASE:
-            base.setdefault(row.question.motion, []).append(row)
+            base.setdefault(_control_of(row), []).append(row)
         elif row.question.part is Part.CUSTOMIZED:
             deltas.setdefault(row.question.reference, []).append(row)
     settings = [
-        (name, members, str(Part.BASE), base[members[0].question.motion])
+        (name, members, str(Part.BASE), base[_control_of(members[0])])
         for name, members in deltas.items()
-        if members[0].question.motion in base
+        if _control_of(members[0]) in base
     ]
     every = {**RATES, **MEANS}
     return compare(settings, {name: every[name] for name in COMPARED})
+
+
+def _several_trainings(rows: Sequence[Measurement]) -> set[str]:
+    """Motions whose controls are there more than once."""
+    trainings: dict[str, set[str]] = {}
+    for row in rows:
+        if not row.question.reference:
+            trainings.setdefault(row.question.motion, set()).add(row.question.training)
+    return {motion for motion, each in trainings.items() if len(each) > 1}
+
+
+def _control_of(row: Measurement) -> tuple[str, str]:
+    """Versions of a motion that were trained on other clips have controls of their own, since these
+    are compared with the training clips too.
+    """
+    return row.question.motion, row.question.training
 
 
 def _group(
@@ -219,44 +242,54 @@ def _group(
     scores = score_rows(members, threshold)
     refused: dict[str, str] = {}
     if threshold is not None and part is not Part.REAL:
-        motions = {row.question.motion for row in members}
-        real = [
-            row for row in rows if row.question.part is Part.REAL and row.question.motion in motions
-        ]
-        control = score_rows(real, threshold)
-        for which in (COPYING_ANY, COPYING_FIRST):
-            reason = _refusal(control.get(which))
+        motions = dict.fromkeys(row.question.motion for row in members)
+        for which, value in copying(threshold).items():
+            reasons = {motion: _refusal(motion, rows, value) for motion in motions}
+            motion, reason = next(((m, why) for m, why in reasons.items() if why), ("", ""))
             if which in scores and reason:
-                refused[which] = reason
+                refused[which] = f"{motion}: {reason}" if len(motions) > 1 else reason
                 del scores[which]
     failed = sum(bool(row.failure) for row in members)
     return Group(part, name, len(members), failed, scores, refused)
 
 
-def _refusal(control: Estimate | None) -> str:
-    if control is None:
+def _refusal(motion: str, rows: Sequence[Measurement], value: Value) -> str:
+    """Why copying of a motion says nothing; empty if it does."""
+    real = [
+        value(row)
+        for row in rows
+        if row.question.part is Part.REAL and row.question.motion == motion
+    ]
+    counted = [each for each in real if each is not None]
+    if not counted:
         return "there are no real clips to tell how many would count as copies"
-    if control.value > CONTROL_LIMIT:
-        return (
-            f"{control.value:.1%} of real clips that were not trained on count as copies, more "
-            f"than {CONTROL_LIMIT:.0%}"
-        )
-    return ""
+    share = fmean(counted)
+    if share <= CONTROL_LIMIT:
+        return ""
+    return (
+        f"{share:.1%} of real clips that were not trained on count as copies, more than "
+        f"{CONTROL_LIMIT:.0%}"
+    )
 
 
 def _observe(rows: Sequence[Measurement], value: Value) -> list[Observation]:
-    """The values that there are; their cluster is the prompt, in its motion."""
+    """The values that there are."""
     found = []
     for row in rows:
         number = value(row)
         if number is not None:
-            found.append(_observation(row, number))
+            found.append(observation(row, number))
     return found
 
 
-def _observation(row: Measurement, number: float) -> Observation:
+def observation(row: Measurement, number: float) -> Observation:
+    """A number with its cluster, the prompt: in every motion it has the same words and noise, while
+    clips of two folders have nothing in common but their number.
+    """
     asked = row.question
-    return Observation(number, (asked.motion, asked.prompt), asked.motion)
+    clip_of_a_folder = asked.part is Part.REAL and not asked.appearance_text
+    cluster = (asked.motion, asked.prompt) if clip_of_a_folder else asked.prompt
+    return Observation(number, cluster, asked.motion)
 
 
 def _pairs(
@@ -272,19 +305,19 @@ def _pairs(
         key = (asked.motion, asked.prompt, asked.seed, training)
         if key in found:
             raise ValueError(f"a setting has several videos of {key}; pair them by training seed")
-        found[key] = _observation(row, number)
+        found[key] = observation(row, number)
     return found
 
 
-def _said(row: Measurement, form: str) -> float | None:
-    return None if row.scores is None else float(getattr(row.scores, form) == row.question.label)
+def _said(row: Measurement, form: str) -> float:
+    # As in the accuracy beside it, a video that could not be made does not show the motion.
+    return float(row.scores is not None and getattr(row.scores, form) == row.question.label)
 
 
 def _as_asked(row: Measurement, attribute: str) -> float | None:
     asked = getattr(row.question, attribute)
-    if row.scores is None or not asked:
-        return None
-    return float(getattr(row.scores, f"seen_{attribute}") == asked)
+    seen = row.scores and getattr(row.scores, f"seen_{attribute}")
+    return float(seen == asked) if seen and asked else None
 
 
 def _above(nearest: NearestFrame | None, threshold: float) -> float | None:
@@ -299,7 +332,7 @@ def _diversity(rows: Sequence[Measurement]) -> list[Observation]:
         if row.scores is not None:
             alike.setdefault((asked.motion, asked.delta, asked.prompt), []).append(row)
     return [
-        _observation(
+        observation(
             members[0],
             seed_diversity(
                 torch.tensor([each.scores.embedding for each in members if each.scores])

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from motion_ray.data.clips import load_motion_folder
+from motion_ray.data.clips import content_hash, load_motion_folder
 from motion_ray.errors import ConfigError
 from motion_ray.evaluation.evaluated_motion import EvaluatedMotion
 from motion_ray.evaluation.measurement import Measurement, Part, Question
@@ -83,9 +83,9 @@ def ask_all(
 
 
 def batches(asked: Iterable[Asked], size: int) -> list[Task]:
-    """Tasks of at most ``size`` questions of one part and delta each, in order."""
+    """Tasks of at most ``size`` questions of one part and motion each, in order."""
     tasks = []
-    for _, group in itertools.groupby(asked, lambda a: (a.motion.delta, a.question.part)):
+    for _, group in itertools.groupby(asked, lambda a: (a.motion, a.question.part)):
         members = list(group)
         for at in range(0, len(members), size):
             some = members[at : at + size]
@@ -124,8 +124,9 @@ def _real(motion: EvaluatedMotion, prompts: PromptList) -> Iterator[Asked]:
     """
     if motion.target.held_out is not None:
         for number, clip in enumerate(load_motion_folder(motion.target.held_out).clips):
+            shown = f"{clip.path.name} {content_hash(clip.path)[:12]}"
             question = Question(
-                *(Part.REAL, motion.name, motion.target.label, number, 0, clip.path.name),
+                *(Part.REAL, motion.name, motion.target.label, number, 0, shown),
                 training=motion.training,
             )
             yield Asked(motion, question, None)

@@ -69,7 +69,7 @@ def check_training_folder(
         raise ConfigError(
             folder,
             "holds other clips than the motion was trained on",
-            "name the folder of its training, or leave copying and fidelity out",
+            "name the folder of its training, or leave `training` out",
         )
     return clips
 

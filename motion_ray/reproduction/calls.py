@@ -16,7 +16,8 @@ from pathlib import Path
 from motion_ray.metrics import MetricsLog
 
 CALLS = "calls.jsonl"
-PLACES = re.compile(r" --(?:plain\b|(?:out|publish|known|address)[ =]\S+)")
+_PLACED = r"--(?:out|publish|known|address)"
+PLACES = re.compile(rf" (?:--plain\b|{_PLACED}[ =](?:'[^']*'|\S+)|'{_PLACED}=[^']*')")
 FACTS = ("command", "commit", "device", "date")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from motion_ray.data.clips import content_hash, load_motion_folder
 from motion_ray.data.puppets.folders import slug, write_motion_folder, write_regularization_folder
-from motion_ray.data.puppets.motions import NAMED_MOTIONS
+from motion_ray.data.puppets.motions import HELD_OUT_MOTIONS, NAMED_MOTIONS
 from motion_ray.errors import ConfigError
 from motion_ray.evaluation.evaluated_motion import EvaluatedMotion, Target, read_targets
 from motion_ray.evaluation.training_clips import training_hash
@@ -38,9 +38,12 @@ class Clips:
         data = self.scale.data
         if data is None:
             for motion in self.scale.motions:
-                if motion not in NAMED_MOTIONS:
+                if motion not in HELD_OUT_MOTIONS:
+                    known = motion in NAMED_MOTIONS
                     rule = f"there is no {motion!r} in the puppet world"
-                    raise ConfigError("--motions", rule, f"one of: {', '.join(NAMED_MOTIONS)}")
+                    if known:  # it is in the regularization clips too, as something else
+                        rule = f"{motion!r} is a motion that the base knows"
+                    raise ConfigError("--motions", rule, f"one of: {', '.join(HELD_OUT_MOTIONS)}")
             return
         for folder in ("regularization", *(f"motions/{name}" for name in self.scale.motions)):
             if not (data / folder).is_dir():

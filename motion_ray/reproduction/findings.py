@@ -13,7 +13,15 @@ from motion_ray.evaluation.bootstrap import (
     estimate_rate,
 )
 from motion_ray.evaluation.measurement import Measurement, Part
-from motion_ray.evaluation.scoreboard import MEANS, RATES, Group, Value, copying, group_rows
+from motion_ray.evaluation.scoreboard import (
+    MEANS,
+    RATES,
+    Group,
+    Value,
+    copying,
+    group_rows,
+    observation,
+)
 from motion_ray.reproduction.experiments import BASE, COUNT, FIRST, IN_SCENE, LAST, NEAREST
 from motion_ray.reproduction.looking import Look
 from motion_ray.reproduction.matching import Matched, matched
@@ -129,9 +137,7 @@ class Findings:
     def observations(
         self, rows: Iterable[Measurement], metric: str
     ) -> dict[Hashable, Observation] | None:
-        """Values of a score, by what makes two videos a :data:`Pair`; their cluster is the prompt.
-        None if it was not run.
-        """
+        """Values of a score, by what makes two videos a :data:`Pair`. None if it was not run."""
         value = self._values().get(metric)
         if value is None:
             return None
@@ -139,8 +145,7 @@ class Findings:
         for key, row in pairs(rows).items():
             number = value(row)
             if number is not None:
-                motion, prompt, _, _ = key
-                found[key] = Observation(number, (motion, prompt), motion)
+                found[key] = observation(row, number)
         return found
 
     def _values(self) -> dict[str, Value]:

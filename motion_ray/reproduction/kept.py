@@ -137,13 +137,20 @@ def _copy_folders(source: Path, target: Path) -> None:
 
 
 def _keep_rows(path: Path, source: Path) -> None:
-    """Rows of here, and those of the folder that the same evaluators measured."""
+    """Rows of here and those of the folder; a video that could not be made is no reason to forget
+    what was measured on it before.
+    """
     rows, measured_with = read_table(source)
     kept = {row.question.key: row for row in rows}
     if path.is_file():
         before, found = read_table(path)
-        if not differences(found, measured_with):
-            kept = {row.question.key: row for row in before} | kept
+        differing = differences(found, measured_with)
+        if differing:
+            # Its cells would be without rows, and their deltas are not here to be looked at again.
+            rule = f"was measured with other models or settings ({', '.join(differing)})"
+            raise RunFolderError(str(path), rule, "publish into another folder")
+        known = {row.question.key: row for row in before}
+        kept = known | {key: row for key, row in kept.items() if row.scores or key not in known}
     write_table(path, kept.values(), measured_with)
 
 

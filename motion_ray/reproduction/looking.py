@@ -73,6 +73,7 @@ class Looker:
         open_workforce: opens evaluators.
         on_progress: told what is looked at, videos done and their total.
         known: folder of rows that were measured elsewhere, or null.
+        retry_failed: whether videos that could not be made are to be tried again.
     """
 
     def __init__(
@@ -82,9 +83,14 @@ class Looker:
         open_workforce: OpenWorkforce,
         on_progress: OnProgress,
         known: Path | None = None,
+        *,
+        retry_failed: bool = False,
     ) -> None:
         self._clips, self._root, self._told = clips, root, on_progress
-        self._evaluators = evaluators_of(clips.scale.settings, root, open_workforce, known)
+        self._retry_failed = retry_failed
+        self._evaluators = evaluators_of(
+            *(clips.scale.settings, root, open_workforce, known), retry_failed=retry_failed
+        )
         self._prompts = clips.scale.asked()
         #: Models and settings behind every row but those of inflated bases, by hash.
         self.measured_with: dict[str, Any] = {}
@@ -227,6 +233,7 @@ class Looker:
             self._evaluators[inflated].folder,
             force.measured_with,
             batch_size=force.batch_size,
+            retry_failed=self._retry_failed,
             on_progress=lambda done, total: self._told(what, done, total),
         )
 

@@ -19,8 +19,8 @@ Matched = Mapping[str, Sequence[Look]]
 
 def matched(looks: Sequence[Look], methods: Sequence[str]) -> dict[str, list[Look]]:
     """Of each motion and training seed that all methods have, the looks that keep the same
-    appearance within :data:`TOLERANCE`; where there are several such, those that keep the least,
-    for they have learned longest.
+    appearance within :data:`TOLERANCE`; where there are several such, those that have learned
+    longest: of which the shares of their courses add up to most, then the most alike.
 
     Args:
         looks: of any cells.
@@ -42,17 +42,23 @@ def matched(looks: Sequence[Look], methods: Sequence[str]) -> dict[str, list[Loo
 
 def _last_alike(courses: Sequence[Sequence[Look]]) -> Sequence[Look]:
     """One look of each course, or none."""
-    scored = [[(appearance(look), look) for look in course] for course in courses]
-    kept: list[tuple[float, Sequence[Look]]] = []
+    scored = [
+        [(score, look) for look in course if (score := appearance(look)) is not None]
+        for course in courses
+    ]
+    lengths = [max(look.step for look in course) for course in courses]
+    kept: list[tuple[float, float, Sequence[Look]]] = []
     for chosen in itertools.product(*scored):
-        scores = [score for score, _ in chosen]
-        if max(scores) - min(scores) <= TOLERANCE:
-            kept.append((fmean(scores), [look for _, look in chosen]))
-    return min(kept, key=lambda each: each[0])[1] if kept else ()
+        scores, looks = [score for score, _ in chosen], [look for _, look in chosen]
+        apart = max(scores) - min(scores)
+        if apart <= TOLERANCE:
+            learned = sum(look.step / end for look, end in zip(looks, lengths, strict=True))
+            kept.append((learned, -apart, looks))
+    return max(kept, key=lambda each: each[:2])[2] if kept else ()
 
 
-def appearance(look: Look) -> float:
-    """Mean CLIP appearance of a look; one without any videos keeps nothing."""
+def appearance(look: Look) -> float | None:
+    """Mean CLIP appearance of a look; None if no video of it was scored."""
     scored = [row.scores.appearance for row in look.rows if row.scores is not None]
     known = [each for each in scored if each is not None]
-    return fmean(known) if known else 0.0
+    return fmean(known) if known else None

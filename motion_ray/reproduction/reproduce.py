@@ -55,6 +55,14 @@ class Reproduction:
         return verdicts_of(self.findings, self.experiments)
 
     @property
+    def failed_videos(self) -> int:
+        """How many videos could not be made; they count as not showing the motion."""
+        found = self.findings
+        seen = [*found.controls, *(row for look in found.looks for row in look.rows)]
+        seen += [row for rows in found.staged.values() for row in rows]
+        return sum(bool(row.failure) for row in seen)
+
+    @property
     def seconds(self) -> float:
         """Of training, all cells together."""
         return sum(each.seconds for each in self.trained)
@@ -83,7 +91,8 @@ def reproduce(
         on_record: told which cells there are and how many videos are to be measured, before
             anything is done.
         on_progress: told what is looked at, videos done and their total.
-        retry_failed: whether cells that could not be trained are to be tried again.
+        retry_failed: whether cells that could not be trained, and videos that could not be made,
+            are to be tried again.
         kept: of another reproduction; its cells are not trained and its videos not measured again.
 
     Raises:
@@ -99,7 +108,10 @@ def reproduce(
         record = open_record(
             root, cells, clips, resolve, retry_failed=retry_failed, ended=kept.cells
         )
-        looker = Looker(clips, root, workplace.open_workforce, on_progress, kept.folder)
+        looker = Looker(
+            *(clips, root, workplace.open_workforce, on_progress, kept.folder),
+            retry_failed=retry_failed,
+        )
         on_record(record, looker.missing(record, scenes))
         controls = looker.controls()  # first: a model that cannot be loaded is known at once
         workplace.train(record)

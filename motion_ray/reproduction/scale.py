@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from motion_ray.config import ClipConfig, SamplingConfig
+from motion_ray.errors import ConfigError
 from motion_ray.evaluation.evaluator import EvaluationSettings
 from motion_ray.evaluation.prompt_list import PromptList, load_prompt_list
 from motion_ray.recipes.paper import ours
@@ -61,9 +62,12 @@ class Scale:
         """The prompts that are asked for.
 
         Raises:
-            ConfigError: there is no such list.
+            ConfigError: there is no such list, or it has fewer.
         """
         whole = load_prompt_list(self.prompt_list)
+        if self.prompts > len(whole.prompts):
+            rule = f"are at most {len(whole.prompts)}, as the list has, not {self.prompts}"
+            raise ConfigError("--prompts", rule, "e.g. 20")
         return replace(whole, prompts=whole.prompts[: self.prompts])
 
 

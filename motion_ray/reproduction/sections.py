@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -119,6 +120,8 @@ def shown(metric: str, estimate: Estimate) -> str:
     """An estimate for people: shares in percent, the others with three digits."""
     if metric in (*RATES, COPYING, COPYING_FIRST, COUNT):
         value, low, high = (100 * each for each in (estimate.value, estimate.low, estimate.high))
+        if math.isinf(low):
+            return f"{value:.1f} % (of one prompt)"
         return f"{value:.1f} % ({low:.1f} to {high:.1f})"
     return str(estimate)
 

@@ -19,6 +19,7 @@ from motion_ray.reproduction.experiments import (
     Experiment,
 )
 from motion_ray.reproduction.findings import Findings, pairs
+from motion_ray.reproduction.looking import Look
 from motion_ray.reproduction.matching import appearance
 
 SEEN = 0.02  # by which a motion's probability has to rise in drawn clips that show it
@@ -42,25 +43,30 @@ def verdicts_of(findings: Findings, experiments: Sequence[Experiment]) -> dict[s
     found: dict[str, list[Verdict]] = {e.name: [] for e in experiments}
     for (name, claim), verdict in zip(claims, judged, strict=True):
         if verdict.estimate and isinstance(claim, Contrast):
-            verdict = replace(verdict, because=f"{verdict.because} ({_basis(findings, claim)})")
+            basis = _basis(findings, claim, verdict.estimate.videos)
+            verdict = replace(verdict, because=f"{verdict.because} ({basis})")
         found[name].append(verdict)
     return found
 
 
-def _basis(findings: Findings, claim: Contrast) -> str:
+def _basis(findings: Findings, claim: Contrast, videos: int) -> str:
     """What a difference was measured on, and where looks were matched."""
     keys = set.intersection(
         *(set(pairs(findings.rows(method, claim.among))) for method in claim.methods)
     )
     seeds = sorted({seed for _, _, _, seed in keys if seed is not None})
-    said = [f"{len(keys)} pairs"]
+    said = [f"{videos} pairs"]
     if seeds:
         said.append(f"training seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}")
     if claim.among:
         looks = [findings.matched(claim.among)[method] for method in claim.among]
-        kept = " and ".join(f"{fmean(map(appearance, each)):.3f}" for each in looks)
+        kept = " and ".join(f"{_mean_appearance(each):.3f}" for each in looks)
         said.append(f"of {len(looks[0])} trainings each at appearance {kept}")
     return ", ".join(said)
+
+
+def _mean_appearance(looks: Sequence[Look]) -> float:
+    return fmean(each for each in map(appearance, looks) if each is not None)
 
 
 def _observed(findings: Findings, method: str, claim: Claim) -> Observed | str:
@@ -75,7 +81,8 @@ def _observed(findings: Findings, method: str, claim: Claim) -> Observed | str:
     if claim.among and not rows:
         rows = findings.rows(method)  # there is one whose absence is the reason
     if not rows:
-        reasons = [each.reason for each in findings.failed if each.cell.method == method]
+        trained = "ours" if method.startswith(IN_SCENE) else method
+        reasons = [each.reason for each in findings.failed if each.cell.method == trained]
         return reasons[0] if reasons else "it was not trained"
     group = findings.score(rows) if claim.metric in (COPYING, NEAREST) else None
     if group is not None and COPYING in group.refused:

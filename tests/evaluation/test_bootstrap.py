@@ -85,6 +85,57 @@ def test_a_single_prompt_tells_nothing_about_prompts() -> None:
     assert estimate_rate(rows([[1.0, 0.0, 1.0]])).low > 0
 
 
+def test_one_prompt_in_one_motion_leaves_the_whole_without_an_interval() -> None:
+    found = estimate_mean([*rows([[0.7], [0.6], [0.8]]), *rows([[0.2]], "b")])
+    assert (found.low, found.high) == (-math.inf, math.inf)
+    assert found.to_dict()["low"] is None and str(found) == "0.450 (of one prompt)"
+
+
+def crossed(values: np.ndarray) -> list[Observation]:
+    """Values ``[motions, prompts]`` of prompts that all motions are asked."""
+    return [
+        Observation(float(v), prompt, motion)
+        for motion, row in enumerate(values)
+        for prompt, v in enumerate(row)
+    ]
+
+
+def width(observations: list[Observation]) -> float:
+    found = estimate_mean(observations)
+    return found.high - found.low
+
+
+def test_prompts_that_all_motions_are_asked_are_resampled_together() -> None:
+    """Where a prompt is as hard in five motions as in one, five tell no more than one."""
+    rng = np.random.default_rng(4)
+    prompts = rng.normal(0, 1, 20)
+    alone, alike = crossed(prompts[None]), crossed(np.tile(prompts, (5, 1)))
+    assert width(alike) == pytest.approx(width(alone), rel=0.02)
+    nested = [Observation(o.value, (o.stratum, o.cluster), o.stratum) for o in alike]
+    assert width(nested) < 0.6 * width(alone)
+    assert estimate_mean(alike).clusters == estimate_mean(nested).clusters == 100
+
+
+@pytest.mark.slow
+def test_intervals_of_crossed_prompts_cover_the_truth() -> None:
+    rng = np.random.default_rng(5)
+    covered = 0
+    for _ in range(400):
+        values = rng.normal(0, 1, (1, 20)) + rng.normal(0, 1, (5, 20))
+        found = estimate_mean(crossed(values), resamples=600)
+        covered += found.low <= 0 <= found.high
+    assert abs(covered - 380) < 4 * math.sqrt(400 * 0.95 * 0.05)
+
+
+def test_motions_with_some_prompts_in_common() -> None:
+    """Also where a resample may hold none of a motion's prompts."""
+    some = [Observation(1.0, k, "a") for k in range(9)]
+    some += [Observation(5.0, k, "b") for k in (7, 8)]
+    found = estimate_mean(some)
+    assert (found.value, found.low, found.high) == (3.0, 3.0, 3.0)
+    assert found.clusters == 11
+
+
 def test_nothing_is_no_number() -> None:
     assert math.isnan(estimate_mean([]).value)
     assert estimate_rate([]).to_dict()["value"] is None
@@ -121,6 +172,33 @@ def test_p_values_of_no_difference_are_uniform() -> None:
         p.append(paired_difference(one, two, resamples=10).p)  # type: ignore[arg-type]
     # Kolmogorov's bound at 0.1 % for 300 numbers.
     assert max(abs(np.mean(np.array(p) <= x) - x) for x in np.linspace(0, 1, 101)) < 0.113
+
+
+@pytest.mark.slow
+def test_p_values_of_prompts_with_effects_in_all_motions_are_uniform() -> None:
+    rng = np.random.default_rng(6)
+    p = []
+    for _ in range(300):
+        values = rng.normal(0, 1, (1, 15)) + rng.normal(0, 1, (3, 15))
+        one = {(o.stratum, o.cluster): o for o in crossed(values)}
+        none = {key: Observation(0.0, o.cluster, o.stratum) for key, o in one.items()}
+        p.append(paired_difference(one, none, resamples=10).p)  # type: ignore[arg-type]
+    assert max(abs(np.mean(np.array(p) <= x) - x) for x in np.linspace(0, 1, 101)) < 0.113
+
+
+@pytest.mark.parametrize("prompts", [20, 21])
+def test_p_does_not_depend_on_the_coins(prompts: int) -> None:
+    """All signs are tried up to 20 prompts; of more, enough."""
+    values = np.random.default_rng(7).normal(0.6, 1, prompts).tolist()
+    one, none = settings(values), settings([0.0] * prompts)
+    found = [paired_difference(one, none, seed=s).p for s in range(3)]  # type: ignore[arg-type]
+    assert found == pytest.approx([of_all_signs(values)] * 3, rel=1e-9 if prompts == 20 else 0.1)
+
+
+def of_all_signs(values: list[float]) -> float:
+    """Share of all sign flips whose sum is no smaller, straightforwardly."""
+    signs = 1 - 2 * (np.arange(2 ** len(values))[:, None] >> np.arange(len(values)) & 1)
+    return float((np.abs(signs @ np.array(values)) >= abs(sum(values)) - 1e-9).mean())
 
 
 def test_pairing_takes_out_what_prompts_have_in_common() -> None:

@@ -16,7 +16,12 @@ from motion_ray.customization.delta import MotionDelta
 from motion_ray.data.clips import content_hash, load_motion_folder
 from motion_ray.errors import BaseModelError, ConfigError, DeltaError, FolderBusyError
 from motion_ray.evaluation.clip import appearance_score
-from motion_ray.evaluation.evaluated_motion import EvaluatedMotion, describe_motions, read_targets
+from motion_ray.evaluation.evaluated_motion import (
+    EvaluatedMotion,
+    Target,
+    describe_motions,
+    read_targets,
+)
 from motion_ray.evaluation.evaluator import (
     NOT_RUN,
     EvaluationSettings,
@@ -131,6 +136,22 @@ def test_two_trainings_of_one_motion_share_their_controls(setting: Setting) -> N
     tasks = batches(asked, 8)
     assert [len(task.questions) for task in tasks] == [2, 2, 2, 2]
     assert all(len({q.part for q in task.questions}) == 1 for task in tasks)
+
+
+def test_questions_without_a_delta_stay_with_their_motion(setting: Setting) -> None:
+    """Drawn clips of two motions follow each other; a batch of both would draw one of them."""
+    [dabbing] = setting.motions
+    other = replace(
+        dabbing, name="drumming", target=dabbing.target.model_copy(update={"label": "drumming"})
+    )
+    asked = ask_all([replace(dabbing, delta=""), replace(other, delta="")], setting.prompts, [0])
+    real = [each for each in asked if each.question.part is Part.REAL]
+    tasks = batches(real, 3)
+    assert [[q.label for q in task.questions] for task in tasks] == [
+        ["dabbing"] * 2,
+        ["drumming"] * 2,
+    ]
+    assert [task.motion.target.label for task in tasks] == ["dabbing", "drumming"]
 
 
 @pytest.mark.parametrize("seeds", [[], [1, 1]])
@@ -288,8 +309,11 @@ def test_other_clips_than_those_of_the_training_are_refused(
     config = {"motion": str(tiny_motion["motion"])}
     head = header(setting.evaluator.backbone, name="dabbing", config=config)
     store.publish(MotionDelta(head, changed(setting.evaluator.backbone)), "dabbing")
+    target = Target(label="dabbing", description="dabbing", training=str(tiny_motion["motion"]))
     with pytest.raises(ConfigError, match="other clips"):
-        describe_motions(store, ["dabbing"], {})
+        describe_motions(store, ["dabbing"], {"dabbing": target})
+    [motion] = describe_motions(store, ["dabbing"], {})  # nobody names the folder
+    assert motion.training == "" and motion.target.training is None
 
 
 @pytest.mark.parametrize("first", [None, 2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from motion_ray.evaluation.copying import NearestFrame
@@ -82,6 +84,7 @@ def test_a_failed_video_counts_as_not_recognised_and_is_told() -> None:
     [group] = group_rows([row(0, 0), row(1, 0), broken(2, 0), broken(3, 0)], None)
     assert (group.videos, group.failed) == (4, 2)
     assert group.scores["motion accuracy"].value == 0.5
+    assert group.scores["accuracy shuffled"].value == 0.5  # of the same videos
     assert group.scores["CLIP appearance"].videos == 2
 
 
@@ -124,6 +127,17 @@ def test_copying_is_refused_without_a_control() -> None:
     assert COPYING_ANY not in ours.scores and "no real clips" in ours.refused[COPYING_FIRST]
 
 
+def test_copying_of_all_motions_is_refused_with_that_of_one() -> None:
+    """A motion without a control is 1 of 25: the others' would hide it."""
+    rows = [row(k, 0, copy=0.1) for k in range(20)]
+    rows += [row(k, 0, copy=0.1, part=Part.REAL) for k in range(20)]
+    rows += [row(0, 0, copy=0.3, motion="drumming", reference="drumming@1")]
+    mine = [each for each in group_rows(rows, 0.25) if each.part is Part.CUSTOMIZED]
+    groups = {each.name: each for each in mine}
+    assert not groups["dabbing@1"].refused
+    assert groups[EVERY_MOTION].refused[COPYING_ANY].startswith("drumming: there are no real clips")
+
+
 # --- comparisons ----------------------------------------------------------------------------------
 
 
@@ -154,6 +168,26 @@ def test_every_delta_is_compared_with_the_base() -> None:
         ("dabbing@1", "text alignment"),
     }
     assert found[0].difference.estimate.value == 1.0
+
+
+def test_a_score_that_no_video_of_both_has_is_not_compared() -> None:
+    rows = [broken(k, 0) for k in range(3)]
+    rows += [row(k, 0, "waving", part=Part.BASE) for k in range(3)]
+    [found] = compare_with_base(rows)
+    assert found.metric == "motion accuracy" and found.difference.estimate.value == 0.0
+
+
+def test_versions_of_other_clips_have_controls_of_their_own() -> None:
+    def trained_on(clips: str, *rows: Measurement) -> list[Measurement]:
+        return [replace(r, question=replace(r.question, training=clips)) for r in rows]
+
+    rows = trained_on("ten", row(0, 0), row(0, 0, "waving", part=Part.BASE))
+    rows += trained_on("five", row(0, 0, reference="dabbing@2"), row(0, 0, part=Part.BASE))
+    found = {e.first: e for e in compare_with_base(rows) if e.metric == "motion accuracy"}
+    assert found["dabbing@1"].difference.estimate.value == 1.0
+    assert found["dabbing@2"].difference.estimate.value == 0.0
+    names = {each.name for each in group_rows(rows, None) if each.part is Part.BASE}
+    assert names == {"dabbing (ten)", "dabbing (five)", EVERY_MOTION}
 
 
 def test_several_trainings_are_paired_by_their_seeds() -> None:

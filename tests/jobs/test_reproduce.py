@@ -46,6 +46,8 @@ def test_a_scale_can_be_narrowed():
         (["table1", "--scale", "jester"], "needs --data, --base, --classifier, --clip-model"),
         (["table1", "--prompts", "0"], "--prompts: is at least 1, got 0"),
         (["table1", "--motions", "flying"], "there is no 'flying' in the puppet world"),
+        (["table1", "--motions", "waving"], "'waving' is a motion that the base knows"),
+        (["table1", "--prompts", "101"], "--prompts: are at most 100"),
         (["table1", "--address", "http://here:8265"], "a driver joins a cluster by host:port"),
         (["table1", "--known", "nowhere"], "puppet/kept/cells.json: holds no cells"),
     ],

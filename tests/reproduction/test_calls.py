@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from motion_ray.reproduction.calls import Call, facts_of, recall, remember
+from motion_ray.reproduction.calls import Call, facts_of, recall, remember, without_places
 
 FIRST = Call("reproduce all", "abc", "CPU, 1 thread", "2026-11-24", "2026-11-24", 100.0)
 SECOND = Call(
@@ -51,7 +51,10 @@ def test_two_calls_of_one_second_stay_two_and_one_is_known_wherever_it_wrote(
     remember(tmp_path, SECOND, "results.json")
     remember(tmp_path, there, "results.json")
     assert recall(tmp_path, "results.json") == [SECOND, there]
-    assert replace(SECOND, command=f"{SECOND.command} --out /mnt/a").key == SECOND.key
+    for where in ("--out /mnt/a", "--out=b", "--publish '/mnt/a b' --plain", "'--known=/mnt/a b'"):
+        assert replace(SECOND, command=f"{SECOND.command} {where}").key == SECOND.key
+    quoted = "reproduce all --out x --motions 'swiping down' drumming"
+    assert without_places(quoted) == "reproduce all --motions 'swiping down' drumming"
 
 
 def test_a_report_without_a_list_tells_of_its_own_call(tmp_path: Path) -> None:

@@ -51,6 +51,22 @@ def test_matched_looks_keep_the_same_appearance_and_have_learned_longest():
     )
 
 
+def test_of_matched_looks_those_that_learned_longest_wherever_appearance_is_least():
+    """Appearance does not fall all the way; a look without any score keeps nothing."""
+    looks = [
+        look(OURS, 100, 1, appearance=0.75, final=False),
+        look(OURS, 200, 2, appearance=0.0, final=False),
+        look(OURS, 300, 3, appearance=0.78),
+        look(THEIRS, 50, 4, appearance=0.75, final=False),
+        look(THEIRS, 100, 5, appearance=0.775),
+    ]
+    looks[1] = replace(
+        looks[1], rows=tuple(Measurement(r.question, None, "no memory") for r in looks[1].rows)
+    )
+    found = Findings(looks, controls("dabbing")).matched(("ours", "dreambooth"))
+    assert [each.step for each in (*found["ours"], *found["dreambooth"])] == [300, 100]
+
+
 def test_curves_and_ends():
     looks = [
         look(OURS, 100, 5, appearance=0.82, final=False),

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from motion_ray.errors import RunFolderError
+from motion_ray.evaluation.measurement import Measurement
 from motion_ray.evaluation.measurement_files import read_table, write_table
 from motion_ray.reproduction.calls import Call
-from motion_ray.reproduction.evaluators import BASE, evaluators_of, rows_of
+from motion_ray.reproduction.evaluators import BASE, evaluators_of, note_of, rows_of
 from motion_ray.reproduction.kept import CELLS, bring, keep, read_kept
 from motion_ray.reproduction.record import Failed, Learned, Trained
 from motion_ray.reproduction.scale import puppet_scale
@@ -81,9 +82,20 @@ def test_cells_and_rows_that_are_kept_already_stay(open_tiny: OpenTiny, tmp_path
     assert set(kept.cells) == {"one", "two"} and list(kept.calls) == [CALL, later]
     assert (kept.cells["one"].deltas, kept.cells["two"].reason) == (learned, "it cannot")
     assert prompts(folder / f"{BASE}.parquet") == [0, 1, 2]
-    measured(second, 5, models="b")  # rows of other evaluators do not mix
-    keep(folder, second, [], [], [])
-    assert prompts(folder / f"{BASE}.parquet") == [5]
+    measured(second, 5, models="b")
+    with pytest.raises(RunFolderError, match=r"other models .*\(models\).*another folder"):
+        keep(folder, second, [], [], [])  # its cells would be left without rows
+    assert prompts(folder / f"{BASE}.parquet") == [0, 1, 2]
+
+
+def test_a_video_that_failed_does_not_replace_one_that_was_measured(tmp_path: Path) -> None:
+    measured(tmp_path / "first", 0, 1)
+    keep(tmp_path / "kept", tmp_path / "first", [], [], [CALL])
+    lost = [Measurement(row("dabbing", n, right=True).question, None, "lost") for n in (1, 2)]
+    write_table(rows_of(tmp_path / "first")[BASE], lost, {"models": "a"})
+    keep(tmp_path / "kept", tmp_path / "first", [], [], [CALL])
+    rows, _ = read_table(tmp_path / "kept" / "base.parquet")
+    assert [(r.question.prompt, r.failure) for r in rows] == [(0, ""), (1, ""), (2, "lost")]
 
 
 def test_rows_from_elsewhere_are_taken_over_once_and_only_from_the_same_evaluators(
@@ -97,13 +109,18 @@ def test_rows_from_elsewhere_are_taken_over_once_and_only_from_the_same_evaluato
 
     settings = puppet_scale().settings
     table = measured(root, 0)
-    (table.parent / "settings.txt").write_text(repr(settings))
+    (table.parent / "settings.txt").write_text(note_of(settings))
     evaluators = evaluators_of(settings, root, nobody, known)[False]  # pyright: ignore
     for _ in range(2):
         with evaluators.opened([]) as force:
             assert force.measured_with == {"models": "a"}
         assert len(list((table.parent / "rows").glob("*.parquet"))) == 1
     assert len(evaluators.answered()) == 2
+
+    (table.parent / "settings.txt").write_text(repr(settings))  # of other files of models
+    with pytest.raises(AssertionError, match="models are loaded"), evaluators.opened([]):
+        pass
+    (table.parent / "settings.txt").write_text(note_of(settings))
 
     measured(root, 7, models="b")
     refused = pytest.raises(RunFolderError, match=r"other models or settings \(models\)")
