@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2.functional import resize
+from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.data.clips import load_motion_folder
@@ -26,6 +27,12 @@ from motion_ray.store import DeltaStore
 
 IMAGES = Path(__file__).parent / "images"
 COLUMNS, ENLARGED, FPS, GAP = 6, 2, 8, 4
+MARGIN = 108  # pixels, for the names of rows
+ROWS = (
+    "clips that\nteach it:\npersons,\ndabbing",
+    "other\ncharacters,\nbefore",
+    "the same,\nafter",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     before = videos(generator, asked)
     with DeltaStore(str(options.demo / "run" / "store")).load(options.name).applied(backbone):
         after = videos(generator, asked)
-    write_gif(IMAGES / "demo.gif", picture_of([training, before, after]), FPS)
+    picture = with_names(picture_of([training, before, after]), ROWS)
+    write_gif(IMAGES / "demo.gif", picture, FPS)
     print("\n".join(asked))
 
 
@@ -74,6 +82,18 @@ def picture_of(rows: Sequence[Sequence[Tensor]]) -> Tensor:
     frames = torch.cat([torch.cat(row, -1) for row in padded], -2)
     size = [ENLARGED * side for side in frames.shape[-2:]]
     return resize(frames, size, InterpolationMode.BICUBIC)
+
+
+def with_names(frames: Tensor, names: Sequence[str]) -> Tensor:
+    """A picture of rows with their names on the left: uint8 ``[f, 3, h, w]`` to a wider one."""
+    height = frames.shape[-2]
+    margin = Image.new("RGB", (MARGIN, height), "white")
+    pen, font = ImageDraw.Draw(margin), ImageFont.load_default(15)
+    for number, name in enumerate(names):
+        middle = (number + 0.5) * height / len(names) - ENLARGED * GAP / 2
+        pen.multiline_text((4, middle), name, "#222", font, anchor="lm", spacing=3)
+    beside = pil_to_tensor(margin).expand(len(frames), -1, -1, -1)
+    return torch.cat([beside, frames], -1)
 
 
 if __name__ == "__main__":
