@@ -19,14 +19,13 @@ from motion_ray.data.puppets.folders import slug
 from motion_ray.data.puppets.motions import NAMED_MOTIONS
 from motion_ray.errors import ConfigError
 from motion_ray.evaluation.base_scores import by_attribute
-from motion_ray.evaluation.prompts import TOKEN
+from motion_ray.evaluation.prompts import DOING, TOKEN
 from motion_ray.evaluation.rows import RowFile, VideoRow
 from motion_ray.evaluation.scene_prompts import ScenePrompt, balanced_prompts
 from motion_ray.evaluation.scored_videos import Bench, OnProgress, score_generated
 from motion_ray.evaluation.statistics import Share, share_of
 
 AFTER, BEFORE = "with the motion", "without it"
-DOING = f"doing the {TOKEN}"
 CUSTOM_SEED = 11
 
 

@@ -19,12 +19,11 @@ from motion_ray.customization.delta import DeltaHeader
 from motion_ray.data.puppets.folders import slug
 from motion_ray.data.puppets.motions import NAMED_MOTIONS
 from motion_ray.errors import ConfigError
-from motion_ray.evaluation.prompts import TOKEN
+from motion_ray.evaluation.prompts import DOING
 from motion_ray.evaluation.training_clips import check_training_folder, training_hash
 from motion_ray.store import DeltaStore
 
 logger = logging.getLogger(__name__)
-PHRASE = f"doing the {TOKEN}"
 
 
 class Target(BaseModel):
@@ -34,7 +33,7 @@ class Target(BaseModel):
 
     label: str = Field(min_length=1, description="class of the motion classifier")
     description: str = Field(min_length=1, description="in natural words: swiping hand down")
-    phrase: str = Field(default=PHRASE, description="how a prompt asks for it, with <token>")
+    phrase: str = Field(default=DOING, description="how a prompt asks for it, with <token>")
     training: str | None = Field(default=None, description="folder it was trained on")
     held_out: str | None = Field(default=None, description="folder of real clips of the motion")
 

@@ -15,6 +15,7 @@ from motion_ray.errors import ConfigError
 
 SLOT = "<motion>"
 TOKEN = "<token>"
+DOING = f"doing the {TOKEN}"  # how a prompt asks for a motion, unless it says otherwise
 
 
 def contains_word(text: str, word: str) -> bool:
@@ -41,7 +42,7 @@ class EvalPrompt:
                 f'for example "a red robot {SLOT} in the forest"',
             )
 
-    def with_token(self, token: str, phrase: str = f"doing the {TOKEN}") -> str:
+    def with_token(self, token: str, phrase: str = DOING) -> str:
         """The prompt that is sampled: ``"a female firefighter doing the pll"``."""
         return self._fill(phrase.replace(TOKEN, token))
 

@@ -170,8 +170,6 @@ def group_rows(rows: Sequence[Measurement], threshold: float | None) -> list[Gro
 def compare(
     settings: Sequence[tuple[str, Sequence[Measurement], str, Sequence[Measurement]]],
     metrics: Mapping[str, Value],
-    *,
-    by_training: bool = False,
 ) -> list[Comparison]:
     """Compare pairs of settings in several scores, with one correction over all of them.
 
@@ -179,8 +177,6 @@ def compare(
         settings: name and rows of a first and of a second setting, which must have asked the same
             motions, prompts and seeds.
         metrics: how each score is read from a row.
-        by_training: whether a setting has several trainings, so that videos are pairs only if their
-            training seeds are equal too.
 
     Returns:
         Comparisons of the scores that both settings of a pair have for some video.
@@ -191,7 +187,7 @@ def compare(
     found: dict[tuple[str, str, str], Difference] = {}
     for first, ours, second, theirs in settings:
         for metric, value in metrics.items():
-            one, other = (_pairs(rows, value, by_training) for rows in (ours, theirs))
+            one, other = (_pairs(rows, value) for rows in (ours, theirs))
             if one.keys() & other.keys():
                 found[first, second, metric] = paired_difference(one, other)
     corrected = holm({key: each.p for key, each in found.items()})
@@ -292,19 +288,16 @@ def observation(row: Measurement, number: float) -> Observation:
     return Observation(number, cluster, asked.motion)
 
 
-def _pairs(
-    rows: Sequence[Measurement], value: Value, by_training: bool
-) -> dict[Hashable, Observation]:
+def _pairs(rows: Sequence[Measurement], value: Value) -> dict[Hashable, Observation]:
     """Values by what makes two videos of two settings a pair."""
     found: dict[Hashable, Observation] = {}
     for row in rows:
         number, asked = value(row), row.question
         if number is None:
             continue
-        training = asked.training_seed if by_training else None
-        key = (asked.motion, asked.prompt, asked.seed, training)
+        key = (asked.motion, asked.prompt, asked.seed)
         if key in found:
-            raise ValueError(f"a setting has several videos of {key}; pair them by training seed")
+            raise ValueError(f"a setting has several videos of {key}")
         found[key] = observation(row, number)
     return found
 

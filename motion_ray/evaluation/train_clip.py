@@ -34,7 +34,12 @@ from motion_ray.evaluation.clip_model import MEAN, STD, build_tokenizer, model_c
 from motion_ray.evaluation.disturb import shifted
 from motion_ray.files import atomic_directory
 from motion_ray.precision import compute_context
-from motion_ray.pretraining.loop import TrainingProgress, claim_work_folder, train
+from motion_ray.pretraining.loop import (
+    TrainingProgress,
+    claim_work_folder,
+    cpu_seconds_since,
+    train,
+)
 from motion_ray.pretraining.one_model import OneModelTraining, checkpoints_of
 from motion_ray.tensors import read_tensors, write_tensors
 
@@ -138,21 +143,21 @@ def _prepare(
     total = settings.scenes * settings.frames_per_scene
     for part in draw_frames(scenes, settings.frames_per_scene, f"clip frames {settings.seed}"):
         clean.append(part)
-        yield TrainingProgress("drawing scenes", sum(map(len, clean)), total, _since(started))
+        yield TrainingProgress(
+            "drawing scenes", sum(map(len, clean)), total, cpu_seconds_since(started)
+        )
     frames = torch.cat(clean)
     chosen = frames[:: _stride(settings)]
     soft: list[Tensor] = []
     for part in chosen.split(64):
         soft.append(round_trip(part))
-        yield TrainingProgress("through the VAE", sum(map(len, soft)), len(chosen), _since(started))
-    seconds = torch.tensor(_since(started))
+        yield TrainingProgress(
+            "through the VAE", sum(map(len, soft)), len(chosen), cpu_seconds_since(started)
+        )
+    seconds = torch.tensor(cpu_seconds_since(started))
     tensors = {"clean": frames, "soft": torch.cat(soft), "cpu_seconds": seconds}
     with atomic_directory(folder, CheckpointError) as temporary:
         write_tensors(temporary / "frames.safetensors", tensors)
-
-
-def _since(started: float) -> float:
-    return time.process_time() - started
 
 
 def _stride(settings: ClipTraining) -> int:

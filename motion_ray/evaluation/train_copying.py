@@ -24,7 +24,12 @@ from motion_ray.data.puppets.world import PuppetScene
 from motion_ray.evaluation.clip_data import RoundTrip
 from motion_ray.evaluation.copying_data import GROUP, copied, group_scenes, most_alike
 from motion_ray.evaluation.copying_network import DescriptorShape, build_descriptor, network_input
-from motion_ray.pretraining.loop import TrainingProgress, claim_work_folder, train
+from motion_ray.pretraining.loop import (
+    TrainingProgress,
+    claim_work_folder,
+    cpu_seconds_since,
+    train,
+)
 from motion_ray.pretraining.one_model import OneModelTraining, checkpoints_of
 from motion_ray.pretraining.parts import LongArray, Parts
 
@@ -137,13 +142,9 @@ def _prepare(
             draws = [torch.Generator().manual_seed((seed << 32) + row) for row in range(at, end)]
             frames = torch.cat([most_alike(*each) for each in zip(clips, draws, strict=True)])
             pairs.append(torch.stack([frames, round_trip(frames)], 1))
-            yield TrainingProgress("through the VAE", end, parts.rows, _since(started))
+            yield TrainingProgress("through the VAE", end, parts.rows, cpu_seconds_since(started))
         data = torch.cat(pairs).unflatten(0, (len(rows), GROUP))
-        parts.write(number, data.numpy(), {SECONDS: f"{_since(started):.3f}"})
-
-
-def _since(started: float) -> float:
-    return time.process_time() - started
+        parts.write(number, data.numpy(), {SECONDS: f"{cpu_seconds_since(started):.3f}"})
 
 
 class _Trainer(OneModelTraining):

@@ -32,7 +32,12 @@ from motion_ray.evaluation.motion_data import (
 )
 from motion_ray.evaluation.motion_model import SHAPE, normalised
 from motion_ray.evaluation.motion_resnet import build_resnet, resnet_logits
-from motion_ray.pretraining.loop import TrainingProgress, claim_work_folder, train
+from motion_ray.pretraining.loop import (
+    TrainingProgress,
+    claim_work_folder,
+    cpu_seconds_since,
+    train,
+)
 from motion_ray.pretraining.one_model import OneModelTraining, checkpoints_of
 from motion_ray.pretraining.parts import LongArray, Parts
 
@@ -113,12 +118,8 @@ def _soften(
         for clips in draw_clips(scenes[rows.start : rows.stop]):
             soft.append(softened(clips, round_trip))
             done = rows.start + sum(map(len, soft))
-            yield TrainingProgress("through the VAE", done, parts.rows, _since(started))
-        parts.write(number, torch.cat(soft).numpy(), {SECONDS: f"{_since(started):.3f}"})
-
-
-def _since(started: float) -> float:
-    return time.process_time() - started
+            yield TrainingProgress("through the VAE", done, parts.rows, cpu_seconds_since(started))
+        parts.write(number, torch.cat(soft).numpy(), {SECONDS: f"{cpu_seconds_since(started):.3f}"})
 
 
 class _Trainer(OneModelTraining):

@@ -26,6 +26,11 @@ from motion_ray.tensors import read_tensors, write_tensors
 STATE = "state.safetensors"
 
 
+def cpu_seconds_since(started: float) -> float:
+    """Processor time since an earlier ``time.process_time()``."""
+    return time.process_time() - started
+
+
 @dataclass(frozen=True)
 class TrainingProgress:
     """Where a training is.

@@ -57,6 +57,13 @@ def test_what_is_wrong_is_said_at_once(words, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_videos_that_could_not_be_made_are_told_and_the_exit_code_is_one(monkeypatch, capsys):
+    for failed, code in ((2, 1), (0, 0)):
+        monkeypatch.setattr("jobs.reproduce._reproduce", lambda *_, count=failed: count)
+        assert main(["table1"]) == code
+    assert capsys.readouterr().err == "2 videos could not be made; --retry-failed tries again\n"
+
+
 def test_every_table_has_a_name_on_the_command_line():
     for name in EXPERIMENTS:
         assert arguments().parse_args([name]).what == [name]

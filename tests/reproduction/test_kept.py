@@ -128,6 +128,18 @@ def test_rows_from_elsewhere_are_taken_over_once_and_only_from_the_same_evaluato
         pass
 
 
+def test_videos_that_failed_are_missing_if_they_are_to_be_tried_again(tmp_path: Path) -> None:
+    asked = [row("dabbing", n, right=True).question for n in range(3)]
+    rows = [row("dabbing", 0, right=True), *(Measurement(q, None, "lost") for q in asked[1:])]
+    write_table(rows_of(tmp_path)[BASE], rows, {"models": "a"})
+    for retry, answered in ((False, asked), (True, asked[:1])):
+        found = evaluators_of(
+            *(puppet_scale().settings, tmp_path, lambda *_: None),  # pyright: ignore
+            retry_failed=retry,
+        )
+        assert found[False].answered() == {each.key for each in answered}
+
+
 def test_clips_are_brought_where_none_are_drawn(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for name, root in (("regularization", first), ("dabbing-10", first), ("dabbing-10", second)):
