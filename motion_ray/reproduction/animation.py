@@ -28,7 +28,8 @@ def write_animation(path: Path, rows: Mapping[str, Sequence[Path]]) -> bool:
 
     Args:
         path: of the gif.
-        rows: name to files of videos; all of one size and length.
+        rows: name to files of videos. A shorter one waits for the longest, and that of the last row
+            says how long it takes.
 
     Raises:
         DataError: a video cannot be read.
@@ -37,13 +38,14 @@ def write_animation(path: Path, rows: Mapping[str, Sequence[Path]]) -> bool:
     shown = {name: [_frames(file) for file in files] for name, files in rows.items() if files}
     if not shown:
         return False
-    first = next(iter(rows.values()))[0]
+    longest = max(len(video) for videos in shown.values() for video in videos)
     pictures = [
-        _picture({name: [video[at] for video in videos] for name, videos in shown.items()})
-        for at in range(len(next(iter(shown.values()))[0]))
+        _picture({name: [video[: at + 1][-1] for video in each] for name, each in shown.items()})
+        for at in range(longest)
     ]
     buffer = io.BytesIO()
-    seconds = probe(first).seconds / len(pictures)
+    last = [files for files in rows.values() if files][-1]
+    seconds = probe(last[0]).seconds / len(pictures)
     pictures[0].save(
         buffer,
         "GIF",
@@ -69,7 +71,8 @@ def _frames(file: Path) -> Tensor:
 def _picture(rows: Mapping[str, Sequence[Tensor]]) -> Image.Image:
     """One moment of all videos."""
     images = {name: [_enlarged(frame) for frame in frames] for name, frames in rows.items()}
-    columns, width = max(map(len, images.values())), next(iter(images.values()))[0].width
+    columns = max(map(len, images.values()))
+    width = max(image.width for each in images.values() for image in each)
     size = (TEXT_WIDTH + columns * (width + GAP), len(images) * (HEIGHT + GAP))
     sheet = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)

@@ -14,6 +14,7 @@ from motion_ray.evaluation.training_clips import training_hash
 from motion_ray.reproduction.scale import Scale
 
 CLIPS = 10  # of a motion, as in the paper
+SHOWN = 4  # clips, and videos of each method, that a report shows
 DRAWN = "clips"  # folder of drawn clips in that of a reproduction
 
 
@@ -63,6 +64,11 @@ class Clips:
         if not folder.is_dir():
             write_motion_folder(motion, folder, clips=clips)
         return folder
+
+    def shown(self) -> tuple[Path, ...]:
+        """Files of a few clips of the first motion, for people."""
+        folder = load_motion_folder(self.motion(self.scale.motions[0], CLIPS))
+        return tuple(clip.path for clip in folder.clips[:SHOWN])
 
     def regularization(self) -> Path:
         """The folder of real clips of other motions; drawn if it is not there."""

@@ -21,11 +21,10 @@ from motion_ray.evaluation.protocol import evaluate
 from motion_ray.evaluation.tasks import Asked, Task, ask_all
 from motion_ray.evaluation.workforce import OpenWorkforce, Workforce
 from motion_ray.reproduction.cells import Cell
-from motion_ray.reproduction.clips import CLIPS, Clips
+from motion_ray.reproduction.clips import CLIPS, SHOWN, Clips
 from motion_ray.reproduction.evaluators import evaluators_of
 from motion_ray.reproduction.record import Learned, Record, Trained
 
-SHOWN = 4  # videos of each method that a report shows
 VIDEOS = "videos"
 OnProgress = Callable[[str, int, int], None]
 Shown = dict[str, list[tuple[str, Path]]]

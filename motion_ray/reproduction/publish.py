@@ -19,6 +19,7 @@ from motion_ray.reproduction.reproduce import Reproduction
 from motion_ray.reproduction.sections import JUDGED, Chart, Section, TableRow, counted
 
 README, ANIMATION = "README.md", "videos.gif"
+TAUGHT = "clips that teach it"
 LARGEST = 3_000_000  # bytes of the whole folder
 #: The page's colours, for drawings that stand alone on a page of any brightness.
 SERIES = {
@@ -65,7 +66,7 @@ def publish(
         *_head(found, folder),
         *_verdicts(sections),
         *(line for section in sections for line in _section(section)),
-        *_videos(methods if animated else {}),
+        *_videos(found, methods if animated else {}),
         *_failed(found),
         *_making(found, facts),
     ]
@@ -139,13 +140,16 @@ def _row(row: TableRow) -> str:
     return f"| {title} | {' | '.join(cells)} |"
 
 
-def _videos(methods: Mapping[str, Sequence[Path]]) -> list[str]:
+def _videos(found: Reproduction, methods: Mapping[str, Sequence[Path]]) -> list[str]:
     if not methods:
         return []
+    said = "the same prompts and the same noise in every row"
+    if TAUGHT in methods:
+        said += ", below the clips that teach it"
     return [
         "## Videos",
         "",
-        "The first motion, the same prompts and the same noise in every row.",
+        f"The first motion, {found.scale.motions[0]}: {said}.",
         "",
         f"![{', '.join(methods)}]({ANIMATION})",
         "",
@@ -170,10 +174,13 @@ def _making(found: Reproduction, facts: Mapping[str, str]) -> list[str]:
 
 
 def _animated(found: Reproduction) -> dict[str, list[Path]]:
-    """Title to files of the methods that the first tables compare; of all, if there are none."""
+    """Title to files of the methods that the first tables compare, or of all if there are none,
+    below the clips that they learned from.
+    """
     first = dict.fromkeys(row.method for e in found.experiments if e.curves for row in e.rows)
     wanted = [method for method in first if method in found.videos] or list(found.videos)
-    return {title_of(found, m): [file for _, file in found.videos[m]] for m in wanted}
+    videos = {title_of(found, m): [file for _, file in found.videos[m]] for m in wanted}
+    return {TAUGHT: list(found.taught), **videos} if videos and found.taught else videos
 
 
 def _alone(svg: str, legend: Sequence[tuple[str, str]]) -> str:

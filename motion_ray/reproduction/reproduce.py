@@ -40,6 +40,7 @@ class Reproduction:
         videos: method to (prompt, file) of its first cell.
         measured_with: models and settings behind every row, by hash.
         trained: cells, in order.
+        taught: files of a few clips of the first motion.
     """
 
     scale: Scale
@@ -48,6 +49,7 @@ class Reproduction:
     videos: Shown
     measured_with: dict[str, object]
     trained: tuple[Trained, ...] = ()
+    taught: tuple[Path, ...] = ()
 
     @cached_property
     def verdicts(self) -> dict[str, list[Verdict]]:
@@ -128,6 +130,7 @@ def reproduce(
         sights.videos,
         looker.measured_with,
         tuple(trained),
+        clips.shown(),
     )
 
 

@@ -106,6 +106,18 @@ def test_the_animation_has_a_row_a_method_and_plays_as_long_as_the_videos(
         assert sum(durations) == pytest.approx(1000, abs=80)
 
 
+def test_what_is_learned_from_is_above_what_was_learned(
+    found: Reproduction, tmp_path: Path
+) -> None:
+    longer = tmp_path / "clip.mp4"
+    frames = torch.arange(12)[:, None, None, None].expand(12, 3, 32, 64) * 20
+    write_video(longer, frames.byte(), 8)
+    folder = publish(tmp_path / "results", replace(found, taught=(longer,)), (), FACTS).parent
+    assert f"![clips that teach it, DreamBooth, ours]({ANIMATION})" in (folder / README).read_text()
+    with Image.open(folder / ANIMATION) as image:
+        assert (image.n_frames, image.height) == (12, 3 * 100)  # pyright: ignore
+
+
 def test_what_is_too_large_to_be_committed_is_refused(
     found: Reproduction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
