@@ -127,6 +127,7 @@ def _section(section: Section) -> list[str]:
         "|---" * (1 + len(section.columns)) + "|",
         *(_row(row) for row in section.rows),
         "",
+        *([section.note, ""] if section.note else ()),
     ]
     for chart in section.charts:
         title = chart.title[0].upper() + chart.title[1:]
