@@ -3,8 +3,8 @@
 Example: ``python -m jobs.jester --jester data/jester --out clips``. For each gesture: ten clips of
 the validation split to learn from (``motions/swiping-down/``) and others to compare with
 (``held-out/swiping-down/``); ``regularization/`` with fifty clips of each of two other classes; and
-``targets.yaml``, which ``jobs.evaluate --targets`` takes. The folder is what
-``jobs.reproduce --scale jester --data`` wants.
+``targets.yaml``, which ``jobs.evaluate --targets`` takes. The folder is what ``jobs.reproduce
+--scale jester --data`` wants. The same command can be given again: what is complete is kept.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from motion_ray.data.jester import (
 from motion_ray.errors import DataError, MotionRayError
 from motion_ray.files import write_text_atomic
 
-LEARNED, HELD_OUT = "motions", "held-out"  # folders of --out
+LEARNED, HELD_OUT, TARGETS = "motions", "held-out", "targets.yaml"  # in --out
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -69,46 +69,68 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MotionRayError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    Console().print("\n".join(f"written: {path}" for path in made), soft_wrap=True)
+    Console().print("\n".join(f"{path}: complete" for path in made), soft_wrap=True)
     return 0
 
 
 def make_folders(options: argparse.Namespace) -> list[Path]:
-    """All folders and the file of targets; returns what was written."""
+    """All folders and the file of targets; returns where they are.
+
+    What a call before this one wrote for the same arguments is kept.
+
+    Raises:
+        DataError: an option or the data set is wrong, there are too few clips (nothing is written
+            then), or something else lies in ``--out``.
+    """
+    for option in ("clips", "held_out", "each", "pictures"):
+        if getattr(options, option) < 1:
+            rule = f"is at least 1, got {getattr(options, option)}"
+            raise DataError(f"--{option.replace('_', '-')}", rule, "for example 10")
     labels = read_labels(options.jester / LABELS)
     frames = options.frames or options.jester / FRAMES
     clips = read_split(options.jester / VALIDATION, frames, labels)
     for label in options.gestures:
         if label not in labels:
             raise DataError("--gestures", f"there is no {label!r}", f"one of: {', '.join(labels)}")
+    chosen = {label: _choose(options, clips, label) for label in options.gestures}
+    targets = yaml.safe_dump({store_name(each): _target(each) for each in chosen}, sort_keys=False)
+    _check_targets(options.out / TARGETS, targets)
+    # The first that is written also chooses, so whatever class has too few clips, nothing is left.
+    other = options.out / "regularization"
+    write_regularization_folder(other, clips, options.each, options.seed, options.pictures)
     made: list[Path] = []
-    targets = {}
-    for label in options.gestures:
-        name = store_name(label)
-        made += _write_gesture(options, clips, label, name)
-        targets[name] = {
-            "label": label,
-            "description": GESTURES.get(label, label.lower()),
-            "phrase": TOKEN_PHRASE,
-            "training": f"{LEARNED}/{name}",
-            "held_out": f"{HELD_OUT}/{name}",
-        }
-    made += [options.out / "regularization", options.out / "targets.yaml"]
-    write_regularization_folder(made[-2], clips, options.each, options.seed, options.pictures)
-    write_text_atomic(made[-1], yaml.safe_dump(targets, sort_keys=False), DataError)
-    return made
+    for label, parts in chosen.items():
+        for place, some in zip((LEARNED, HELD_OUT), parts, strict=True):
+            made.append(options.out / place / store_name(label))
+            write_gesture_folder(made[-1], label, some, options.token)
+    write_text_atomic(options.out / TARGETS, targets, DataError)
+    return [*made, other, options.out / TARGETS]
 
 
-def _write_gesture(
-    options: argparse.Namespace, clips: Sequence[JesterClip], label: str, name: str
-) -> list[Path]:
+def _choose(
+    options: argparse.Namespace, clips: Sequence[JesterClip], label: str
+) -> tuple[list[JesterClip], list[JesterClip]]:
     """Clips to learn from, and others of the same class."""
-    own, others = options.out / LEARNED / name, options.out / HELD_OUT / name
     choose = partial(choose_clips, clips, label, seed=options.seed, least=options.pictures)
-    first, rest = choose(options.clips), choose(options.held_out, after=options.clips)
-    write_gesture_folder(own, label, first, options.token)
-    write_gesture_folder(others, label, rest, options.token)
-    return [own, others]
+    return choose(options.clips), choose(options.held_out, after=options.clips)
+
+
+def _target(label: str) -> dict[str, str]:
+    """What jobs.evaluate wants to know of a gesture."""
+    name = store_name(label)
+    return {
+        "label": label,
+        "description": GESTURES.get(label, label.lower()),
+        "phrase": TOKEN_PHRASE,
+        "training": f"{LEARNED}/{name}",
+        "held_out": f"{HELD_OUT}/{name}",
+    }
+
+
+def _check_targets(path: Path, text: str) -> None:
+    if path.is_file() and path.read_bytes() != text.encode():
+        rule = "is there already and names other gestures than these"
+        raise DataError(str(path), rule, "name another --out folder")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 
 from jobs.pretrain_base import BASE_STAGES
-from jobs.pretrain_evaluators import EVALUATOR_STAGES
+from jobs.pretrain_evaluators import DEFAULT_BASE, DEFAULT_TEST_SCENES, EVALUATOR_STAGES
 from motion_ray.errors import ConfigError, MotionRayError
 
-DEFAULT_TEST_SCENES = 480
+#: Options of the group of the base model's stages.
+BASE_OPTIONS = ("init", "tiny", "workers", "address", "device", "score_videos", "scores")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -30,7 +31,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--work", type=Path, help="data and checkpoints (default: pretrain; of a judge OUT.work)"
     )
-    parser.add_argument("--base", default="puppet", help="base model whose VAE softens frames")
+    parser.add_argument("--base", default=DEFAULT_BASE, help="base whose VAE softens frames")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument(
         "--test-scenes", type=int, default=DEFAULT_TEST_SCENES, help="unseen scenes to score on"
@@ -54,11 +55,12 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run the stage, print its scores; 2 on a wrong argument, 130 on Ctrl-C."""
-    options = arguments().parse_args(argv)
+    parser = arguments()
+    options = parser.parse_args(argv)
     torch.set_num_threads(max(1, options.threads))
     try:
-        if options.stage in EVALUATOR_STAGES and options.out is None:
-            raise ConfigError("--out", "names the new folder of the model", "e.g. --out clip")
+        if options.stage in EVALUATOR_STAGES:
+            _check_evaluator(parser, options)
         STAGES[options.stage](options)
     except MotionRayError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -67,6 +69,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
+
+
+def _check_evaluator(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """An option without effect would pass for one that had it: for --tiny, say, with hours."""
+    if options.out is None:
+        raise ConfigError("--out", "names the new folder of the model", "e.g. --out clip")
+    for name in BASE_OPTIONS:
+        if getattr(options, name) != parser.get_default(name):
+            option = f"--{name.replace('_', '-')}"
+            rule = f"is for stages of the base model, not for {options.stage}"
+            raise ConfigError(option, rule, "leave it out")
 
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {**BASE_STAGES, **EVALUATOR_STAGES}

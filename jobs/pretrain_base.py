@@ -34,7 +34,7 @@ def base_stage(options: argparse.Namespace) -> None:
     """Run one stage of the base model, or say that it is done."""
     stage = STAGES[options.stage]
     settings = change_settings(stage.tiny if options.tiny else stage.full, options.set)
-    workspace = _workspace(options)
+    workspace = base_workspace(options)
     console = Console()
     if options.workers > 1:
         workspace = replace(workspace, root=lasting_path(str(workspace.root), "--work", Path.cwd()))
@@ -48,7 +48,7 @@ def export_stage(options: argparse.Namespace) -> None:
     """Write the diffusers folder of the finished stages."""
     if options.out is None:
         raise ConfigError("--out", "names the new folder of the model", "for example --out base")
-    exported = export_base(_workspace(options), options.out, options.scores)
+    exported = export_base(base_workspace(options), options.out, options.scores)
     console = Console()
     card = (exported.folder / "README.md").read_text()
     console.print(card, markup=False, highlight=False, soft_wrap=True)
@@ -62,13 +62,18 @@ BASE_STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-def _workspace(options: argparse.Namespace) -> Workspace:
+def base_workspace(options: argparse.Namespace) -> Workspace:
+    """Where and with what a stage works, as the command line says.
+
+    Raises:
+        ConfigError: there is no GPU, and one was asked for.
+    """
     changes = [word for change in options.set for word in ("--set", change)]
     command = ["python", "-m", "jobs.pretrain", "--stage", options.stage, *changes]
     if options.tiny:
         command.append("--tiny")
     if options.init is not None:
-        command += ["--init", options.init.name]
+        command += ["--init", str(options.init)]
     if options.workers > 1:
         command += ["--workers", str(options.workers)]
     device = torch.device("cpu") if options.device == "cpu" else training_device()
@@ -80,7 +85,8 @@ def _workspace(options: argparse.Namespace) -> Workspace:
         processes=max(1, options.threads),
         command=shlex.join(command),
         machine=_machine(device, options),
-        start=options.init,
+        # a worker runs in another directory
+        start=None if options.init is None else options.init.expanduser().absolute(),
         score=_scorer(options),
     )
 

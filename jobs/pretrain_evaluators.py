@@ -44,6 +44,9 @@ from motion_ray.pretraining.loop import TrainingProgress
 from motion_ray.pretraining.one_model import trained_weights
 from motion_ray.pretraining.settings import change_settings
 
+DEFAULT_BASE = "puppet"
+DEFAULT_TEST_SCENES = 480
+
 
 def clip_stage(options: argparse.Namespace) -> None:
     """Train the image-text model, score it and write its folder."""
@@ -73,7 +76,7 @@ def _clip_card(
     return write_card(
         ClipReport(
             settings=settings,
-            command=_command("clip", options),
+            command=card_command("clip", options),
             vae=backbone.vae_fingerprint,
             minutes=minutes,
             device=_device(options),
@@ -103,7 +106,7 @@ def motion_stage(options: argparse.Namespace) -> None:
         return motion_card.write_card(
             motion_card.MotionReport(
                 settings=settings,
-                command=_command("motion", options),
+                command=card_command("motion", options),
                 vae=backbone.vae_fingerprint,
                 minutes=minutes,
                 device=_device(options),
@@ -138,7 +141,7 @@ def copying_stage(options: argparse.Namespace) -> None:
     scenes = motion_scenes(max(1, count // 2), f"copying test {settings.seed}", "test")
     report = copying_model.CopyReport(
         settings=settings,
-        command=_command("copying", options),
+        command=card_command("copying", options),
         vae=backbone.vae_fingerprint,
         minutes=minutes,
         device=_device(options),
@@ -178,9 +181,15 @@ def _work_folder(options: argparse.Namespace) -> Path:
     return options.work or options.out.with_name(options.out.name + ".work")
 
 
-def _command(stage: str, options: argparse.Namespace) -> str:
+def card_command(stage: str, options: argparse.Namespace) -> str:
+    """All that decides what comes out; where it lies does not."""
+    command = ["python", "-m", "jobs.pretrain", "--stage", stage, "--out", stage]
+    if options.base != DEFAULT_BASE:
+        command += ["--base", options.base]
+    if options.test_scenes != DEFAULT_TEST_SCENES:
+        command += ["--test-scenes", str(options.test_scenes)]
     changes = [word for change in options.set for word in ("--set", change)]
-    return shlex.join(["python", "-m", "jobs.pretrain", "--stage", stage, "--out", stage, *changes])
+    return shlex.join([*command, *changes])
 
 
 def _device(options: argparse.Namespace) -> str:

@@ -6,11 +6,34 @@ from __future__ import annotations
 
 import torch
 
+from motion_ray.errors import ConfigError
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def check_precision(precision: str, where: str = "precision") -> None:
+    """Refuse a word that names no arithmetic.
+
+    Args:
+        precision: should be one of :data:`PRECISIONS`.
+        where: what the user wrote it into, for the message.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if precision not in PRECISIONS:
+        rule = f"is {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, got {precision!r}"
+        raise ConfigError(where, rule, "for example fp32")
+
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """``"auto"`` is bfloat16 where the hardware multiplies it natively (GPU, CPU with AVX-512 BF16
     or AMX).
+
+    Raises:
+        ConfigError: the word is none of :data:`PRECISIONS`.
     """
+    check_precision(precision)
     if precision == "fp32":
         return torch.float32
     if precision == "bf16" or device.type == "cuda":
@@ -20,6 +43,10 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def compute_context(precision: str, device: torch.device) -> torch.autocast:
-    """A context in which the forward pass runs in the resolved precision."""
+    """A context in which the forward pass runs in the resolved precision.
+
+    Raises:
+        ConfigError: as :func:`resolve_precision`.
+    """
     dtype = resolve_precision(precision, device)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)

@@ -23,6 +23,7 @@ from motion_ray.backbones.kernels import use_cpu_kernels
 from motion_ray.backbones.partition import partition_unet3d
 from motion_ray.devices import resolve_device
 from motion_ray.errors import BaseModelError, DataError
+from motion_ray.precision import check_precision
 from motion_ray.types import LatentPosterior, ParameterGroup
 
 EMBEDDED = "puppet"
@@ -209,10 +210,11 @@ def load_backbone(
 
     Raises:
         BaseModelError: see :func:`motion_ray.backbones.folder.open_model_folder`.
-        ConfigError: there is no such device here.
+        ConfigError: there is no such device here, or no such precision.
     """
     where = resolve_device(device)
     folder = check_base(base)
+    check_precision(precision)
     halved = where.type == "cuda" and precision != "fp32"
     dtype = torch.bfloat16 if halved else torch.float32
     path = str(folder.path)

@@ -213,7 +213,7 @@ class _Scanner:
         if settings.pictures:
             self._suffixes = CLIP_SUFFIXES | PICTURE_SUFFIXES
         try:
-            entries = sorted(self.root.iterdir(), key=_natural)
+            entries = sorted(self.root.iterdir(), key=lambda path: (_natural(path), path.name))
         except OSError as error:
             rule = f"cannot be read: {error.strerror}"
             self._problem(self.root, rule, "check its permissions")

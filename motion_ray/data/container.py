@@ -47,6 +47,7 @@ class VideoTrack:
         height: pixels, as shown.
         quarter_turns: how often the stored picture is turned counter-clockwise to be shown upright.
         timeline: of the frames that are there.
+        pixel_aspect: width of a pixel, as shown, over its height; frames are read without it.
     """
 
     container: str
@@ -55,6 +56,7 @@ class VideoTrack:
     height: int
     quarter_turns: int
     timeline: Timeline
+    pixel_aspect: float
 
 
 def examine(path: Path) -> VideoTrack:
@@ -71,6 +73,7 @@ def examine(path: Path) -> VideoTrack:
             _check_claims(path, stream)
             _check_whole(path, container, stream)
             timeline = _timeline(path, file, stream)
+            aspect = float(stream.sample_aspect_ratio or 1)
         with _open(path, container) as file:
             frame = next(file.decode(_video_stream(path, file)), None)
     except FFmpegEnd:  # right behind the header
@@ -81,7 +84,8 @@ def examine(path: Path) -> VideoTrack:
         raise _no_frames(path)
     turns = frame.rotation // 90 if frame.rotation % 90 == 0 else 0
     width, height = (frame.width, frame.height)[:: -1 if turns % 2 else 1]
-    return VideoTrack(container, codec, width, height, turns, timeline)
+    aspect = 1 / aspect if turns % 2 else aspect
+    return VideoTrack(container, codec, width, height, turns, timeline, aspect)
 
 
 def decode_in_order(path: Path, track: VideoTrack, indices: Sequence[int]) -> Tensor:

@@ -27,6 +27,8 @@ SHOWN_FRAMES = 4
 SHOWN_HEIGHT = 96  # pixels
 FEW_CLIPS = 4
 PAPERS_CLIPS = 10
+SQUARE = (0.98, 1.02)  # width over height of pixels that pass as square: nobody sees the rest
+UNSQUEEZE = 'ffmpeg -i IN -vf "scale=trunc(iw*sar/2)*2:ih,setsar=1" OUT.mp4'
 
 
 class Tokenizing(Protocol):
@@ -209,6 +211,11 @@ def _oddities(info: ClipInfo, config: ClipConfig) -> list[str]:
     if crop.height < config.height:
         factor = config.height / crop.height
         found.append(f"is {info.width} x {info.height} pixels, enlarged {factor:.1f} times")
+    if not SQUARE[0] <= info.pixel_aspect <= SQUARE[1]:
+        found.append(
+            f"its pixels are {info.pixel_aspect:.3g} times as wide as high and are read as square: "
+            f"shapes are wrong; write it anew with: {UNSQUEEZE}"
+        )
     return found
 
 

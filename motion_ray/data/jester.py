@@ -115,14 +115,16 @@ def choose_clips(
     Args:
         clips: of one split.
         label: the class.
-        count: how many.
+        count: how many, at least 1.
         seed: the same seed puts them into the same order.
         after: how many of that order to pass over, so that two choices share no clip.
         least: pictures that a clip has to have.
 
     Raises:
-        DataError: there are fewer.
+        DataError: there are fewer, or none is asked for.
     """
+    if count < 1:
+        raise DataError(label, f"at least 1 clip is chosen, got {count}", "for example 10")
     own = [clip for clip in clips if clip.label == label and clip.pictures() >= least]
     if len(own) < after + count:
         rule = f"has {len(own)} clips of at least {least} pictures, not {after + count}"
@@ -136,13 +138,13 @@ def write_gesture_folder(
     """A motion folder (D^m) of clips of one class, linked to the data set's pictures.
 
     Args:
-        folder: must not exist.
+        folder: must not exist, or hold just these clips; then it is kept.
         label: of the clips; one of :data:`GESTURES` has its natural words.
         clips: of that class.
         token: V*.
 
     Raises:
-        DataError: the folder is there already, or cannot be written.
+        DataError: the folder is there already with something else, or cannot be written.
     """
     settings = {
         "token": token,
@@ -161,7 +163,8 @@ def write_regularization_folder(
     least so many pictures.
 
     Raises:
-        DataError: there are fewer, the folder is there already, or it cannot be written.
+        DataError: there are fewer, the folder is there already with something else (with just these
+            clips it is kept), or it cannot be written.
     """
     captioned = [
         (clip, text)
@@ -175,15 +178,18 @@ def _write(
     folder: Path, settings: dict[str, Any], captioned: Sequence[tuple[JesterClip, str]]
 ) -> None:
     """Fill a temporary beside ``folder`` and rename it: a folder that exists is complete."""
+    entries = [{"file": clip.path.name, "caption": text} for clip, text in captioned]
+    values = {"name": folder.name, **settings, "frame_fps": FPS, "clips": entries}
     if folder.exists():
-        raise DataError(str(folder), "is there already", "name a new folder")
+        if _holds(folder, values, [clip for clip, _ in captioned]):
+            return
+        rule = "is there already with other clips or words than these"
+        raise DataError(str(folder), rule, "name a new folder")
     temporary = folder.parent / temporary_name(folder.name)
     try:
         temporary.mkdir(parents=True)
         for clip, _ in captioned:
             (temporary / clip.path.name).symlink_to(clip.path.absolute())
-        entries = [{"file": clip.path.name, "caption": text} for clip, text in captioned]
-        values = {"name": folder.name, **settings, "frame_fps": FPS, "clips": entries}
         (temporary / "motion.yaml").write_text(yaml.safe_dump(values, sort_keys=False, width=1000))
         os.rename(temporary, folder)
     except OSError as error:
@@ -191,6 +197,17 @@ def _write(
         raise DataError(str(folder), rule, "check the disk and the permissions") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _holds(folder: Path, values: dict[str, Any], clips: Sequence[JesterClip]) -> bool:
+    """Whether an earlier call wrote the same into the folder."""
+    try:
+        same = yaml.safe_load((folder / "motion.yaml").read_text()) == values
+        return same and all(
+            (folder / clip.path.name).readlink() == clip.path.absolute() for clip in clips
+        )
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):  # it is something else
+        return False
 
 
 def _rows(path: Path) -> list[list[str]]:

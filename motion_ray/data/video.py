@@ -56,6 +56,8 @@ class ClipInfo:
         seconds: length.
         codec: for example ``h264``; ``pictures`` for those.
         available: frames that sampling at a config's fps would give; see :func:`probe`.
+        pixel_aspect: width of a pixel over its height. Reading keeps pixels as they are stored, so
+            that anything but 1 shows as squeezed or stretched.
     """
 
     frames: int
@@ -65,6 +67,7 @@ class ClipInfo:
     seconds: float
     codec: str
     available: int
+    pixel_aspect: float
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def probe(path: Path, fps: float | None = None, *, frame_fps: float = FRAME_FOLD
         seconds=line.seconds,
         codec=source.track.codec if source.track else "pictures",
         available=line.available(fps),
+        pixel_aspect=source.track.pixel_aspect if source.track else 1.0,
     )
 
 
@@ -246,8 +250,8 @@ def _decode_decord(path: Path, count: int, indices: Sequence[int]) -> Tensor | N
     """Uint8 ``[len(indices), 3, h, w]``, or null if this is no file for decord.
 
     It may count other frames than the container holds, so that its indices would mean other times;
-    and it fails on whole files as well (pictures 48 pixels wide), so that its errors say nothing
-    about a file.
+    and it fails on whole files as well (pictures 48 pixels wide; names that are not UTF-8), so that
+    its errors say nothing about a file.
     """
     unique = sorted(set(indices))
     place = {index: i for i, index in enumerate(unique)}
@@ -256,8 +260,8 @@ def _decode_decord(path: Path, count: int, indices: Sequence[int]) -> Tensor | N
         if len(reader) != count:
             return None
         batch = torch.from_numpy(reader.get_batch(unique).asnumpy())
-    except (decord.DECORDError, RuntimeError) as error:
-        log.debug("%s: decord gave up: %s", path, error)
+    except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:
+        log.debug("%r: decord gave up: %s", path, error)
         return None
     return batch[[place[i] for i in indices]].permute(0, 3, 1, 2).contiguous()
 

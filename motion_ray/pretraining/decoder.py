@@ -192,7 +192,7 @@ class DecoderTraining:
 def train_decoder(settings: DecoderSettings, workspace: Workspace) -> StageWork:
     """Train on the world's latents, and write the autoencoder with the new decoder."""
     workspace.replicas.check_share("batch", settings.batch)
-    vae = load_vae(workspace.model(VAE))
+    vae = load_vae(workspace.finished_model(VAE))
     frames, latents = open_world(workspace).frames, open_latents(workspace)
     training = DecoderTraining(settings, vae, frames, latents, workspace)
     yield from train_stage(training, DECODER, settings, workspace)

@@ -87,14 +87,14 @@ def _start(
             )
         return unet
     if stage == VIDEO:
-        return load_denoiser(workspace.model(IMAGE))
+        return load_denoiser(workspace.finished_model(IMAGE))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)  # modules draw their start from the global generator
         return new_denoiser(settings.width, settings.head, channels, text_width)
 
 
 def _data(workspace: Workspace) -> Data:
-    encoder, tokenizer = load_text(workspace.model(TEXT))
+    encoder, tokenizer = load_text(workspace.finished_model(TEXT))
     captions = open_world(workspace).captions
     each = len(captions[0])
     ids = token_ids(tokenizer, [text for texts in captions for text in texts])

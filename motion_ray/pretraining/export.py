@@ -52,7 +52,7 @@ def export_base(workspace: Workspace, out: Path, scores: Path | None = None) -> 
         scores: ``scores.json`` of ``jobs.evaluate --base-only`` on this model, for the card.
 
     Raises:
-        RunFolderError: a stage has not finished.
+        RunFolderError: a stage has not finished, or what it made is damaged.
         ConfigError: the scores are of another model.
         BaseModelError: the folder exists, is too large, or does not load.
     """
@@ -60,10 +60,10 @@ def export_base(workspace: Workspace, out: Path, scores: Path | None = None) -> 
         workspace.record(stage)
     measured = None if scores is None else read_scores(scores)
     with atomic_directory(out, BaseModelError) as folder:
-        unet = load_denoiser(workspace.model(VIDEO))
+        unet = load_denoiser(workspace.finished_model(VIDEO))
         # The stage `decoder` may be left out; then the decoder is the one that `vae` made.
-        vae = load_vae(workspace.model(DECODER if workspace.finished(DECODER) else VAE))
-        write_pipeline(folder, unet, vae, workspace.model(TEXT))
+        vae = load_vae(workspace.finished_model(DECODER if workspace.finished(DECODER) else VAE))
+        write_pipeline(folder, unet, vae, workspace.finished_model(TEXT))
         check_pipeline(folder, FRAMES)
         fingerprint = open_model_folder(folder).fingerprint
         if measured is not None and measured["measured_with"]["base"] != fingerprint:

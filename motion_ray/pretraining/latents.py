@@ -40,7 +40,7 @@ class LatentSettings:
 def encode_world(settings: LatentSettings, workspace: Workspace) -> StageWork:
     """Encode the parts that are missing; several processes take turns."""
     frames = open_world(workspace).frames
-    vae = load_vae(workspace.model(VAE))
+    vae = load_vae(workspace.finished_model(VAE))
     vae.to(workspace.device, memory_format=torch.channels_last)  # pyright: ignore
     parts = _parts(workspace)
     remove_stale(parts.folder)

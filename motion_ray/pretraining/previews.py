@@ -52,8 +52,8 @@ class Previews:
         self._workspace, self._log = workspace, workspace.metrics(stage)
         self._sheets = workspace.folder(stage) / "sheets"
         self._precision = precision
-        vae = load_vae(workspace.model(VAE))
-        encoder, tokenizer = load_text(workspace.model(TEXT))
+        vae = load_vae(workspace.finished_model(VAE))
+        encoder, tokenizer = load_text(workspace.finished_model(TEXT))
         self._backbone = _backbone(average, vae, encoder, tokenizer, workspace)
         self._prompts = balanced_prompts(videos, split="validation")
 

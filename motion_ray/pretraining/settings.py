@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from motion_ray.errors import ConfigError
+from motion_ray.precision import check_precision
+
+#: Settings that are a share of something, or a density's skewness: at most 1, whoever has them.
+SHARES = frozenset(
+    {
+        "average",
+        "caption_dropout",
+        "coarse",
+        "lr_floor",
+        "round_trip_share",
+        "smoothing",
+        "strange",
+    }
+)
 
 
 class Settings(Protocol):
@@ -27,7 +42,8 @@ def change_settings(settings: S, assignments: Sequence[str]) -> S:
         assignments: for example ``["steps=10", "lr=1e-3"]``.
 
     Raises:
-        ConfigError: there is no such setting, or the value is of another type or not positive.
+        ConfigError: there is no such setting, or the value is of another type, not positive, not
+            finite, more than 1 of a share, or no precision.
     """
     known = {field.name: type(getattr(settings, field.name)) for field in fields(settings)}
     for assignment in assignments:
@@ -47,5 +63,11 @@ def change_settings(settings: S, assignments: Sequence[str]) -> S:
             value < 0 or (value == 0 and name not in settings.MAY_BE_ZERO)
         ):
             raise ConfigError(f"--set {name}", "is positive", example)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"--set {name}", f"is finite, got {text!r}", example)
+        if name in SHARES and float(value) > 1:
+            raise ConfigError(f"--set {name}", f"is at most 1, got {text!r}", example)
+        if name == "precision":
+            check_precision(str(value), f"--set {name}")
         settings = replace(settings, **{name: value})
     return settings

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from motion_ray.backbones.folder import open_model_folder
-from motion_ray.errors import ConfigError
+from motion_ray.errors import ConfigError, RunFolderError
 from motion_ray.locks import only_process
 from motion_ray.pretraining.loop import TrainingProgress, claim_work_folder
 from motion_ray.pretraining.workspace import Record, Workspace
@@ -53,22 +54,23 @@ def run_stage(stage: Stage[Any], settings: Any, workspace: Workspace) -> Iterato
         workspace: where.
 
     Raises:
-        RunFolderError: a stage before it is not finished, or the folder belongs to other settings
-            or another process.
+        RunFolderError: a stage before it is not finished or was damaged, the folder belongs to
+            other settings or another process, or it cannot be made.
         ConfigError: the stage cannot start from a folder of weights.
         BaseModelError: that folder cannot be used.
         CheckpointError: the disk is full, or no checkpoint is usable.
         NonFiniteLossError: training diverged.
     """
     inputs = _inputs(stage, workspace)
-    folder = workspace.folder(stage.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    claim_work_folder(folder, {"settings": asdict(settings), "inputs": inputs})
-    if workspace.finished(stage.name):
-        return
+    folder = _make_folder(stage, workspace)
     with ExitStack() as stack:
         if workspace.replicas.first:
             stack.enter_context(only_process(folder, "--work"))
+            # Alone already: of two runs that claim a fresh folder, both would find it nobody's.
+            claim_work_folder(folder, {"settings": asdict(settings), "inputs": inputs})
+        workspace.replicas.wait()  # nobody works in a folder that may be another run's
+        if workspace.finished(stage.name):
+            return
         last: TrainingProgress | None = None
         work = stage.work(settings, workspace)
         while True:
@@ -84,6 +86,17 @@ def run_stage(stage: Stage[Any], settings: Any, workspace: Workspace) -> Iterato
                 stage.name, _record(stage, settings, workspace, inputs, last, scores)
             )
         workspace.replicas.wait()
+
+
+def _make_folder(stage: Stage[Any], workspace: Workspace) -> Path:
+    folder = workspace.folder(stage.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # --work is a file, for one
+        rule = f"{folder} cannot be made there: {(error.strerror or str(error)).lower()}"
+        fix = "name a folder that can be written, for example --work pretrain"
+        raise RunFolderError(f"--work {workspace.root}", rule, fix) from error
+    return folder
 
 
 def _inputs(stage: Stage[Any], workspace: Workspace) -> dict[str, str]:

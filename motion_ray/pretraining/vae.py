@@ -19,6 +19,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from motion_ray.backbones.embedded import FACTOR
+from motion_ray.data.puppets.render import SIZE
+from motion_ray.errors import ConfigError
 from motion_ray.precision import compute_context
 from motion_ray.pretraining.loop import load_module_state, module_state, update
 from motion_ray.pretraining.parallel import Replicas
@@ -41,7 +43,7 @@ class VaeSettings:
     Attributes:
         steps: updates.
         batch: crops in an update; a fourth as many whole frames.
-        crop: side of a crop in pixels.
+        crop: side of a crop in pixels, of whole latent cells.
         lr: highest learning rate of AdamW; warms up, then falls in a cosine.
         lr_floor: share of it that is left at the end.
         warmup: steps.
@@ -56,6 +58,9 @@ class VaeSettings:
         log_every: steps between lines of metrics.
         checkpoint_every: steps between checkpoints.
         seed: of everything.
+
+    Raises:
+        ConfigError: there are no such crops of a frame.
     """
 
     steps: int = 20000
@@ -79,6 +84,12 @@ class VaeSettings:
     MAY_BE_ZERO: ClassVar[frozenset[str]] = frozenset(
         {"seed", "lr_floor", "weight_decay", "forgiven"}
     )
+
+    def __post_init__(self) -> None:
+        # Here, and not in the training: by then the work folder would belong to these settings.
+        if self.crop % FACTOR or not 0 < self.crop <= SIZE:
+            rule = f"is a multiple of {FACTOR} and at most {SIZE}, got {self.crop}"
+            raise ConfigError("crop", rule, "for example crop=32")
 
 
 @dataclass(frozen=True)

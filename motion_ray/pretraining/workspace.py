@@ -92,6 +92,17 @@ class Workspace:
         """Folder of a stage's finished model, in diffusers' layout."""
         return self.folder(stage) / "model"
 
+    def finished_model(self, stage: str) -> Path:
+        """Folder of a finished stage's model, compared with its manifest, to be read.
+
+        Raises:
+            RunFolderError: the stage has not finished, or its model is damaged.
+        """
+        self.record(stage)
+        folder = self.model(stage)
+        verify_manifest(folder, RunFolderError)
+        return folder
+
     def checkpoints(self, stage: str) -> CheckpointFolder:
         """Checkpoints of a stage's training."""
         return CheckpointFolder(self.folder(stage) / "checkpoints")

@@ -56,13 +56,20 @@ def write_webm(path: Path, frames: Tensor, fps: float) -> Path:
 
 
 def write_av(
-    path: Path, frames: Tensor, times: Sequence[int], rate: Fraction, codec: str = "libx264"
+    path: Path,
+    frames: Tensor,
+    times: Sequence[int],
+    rate: Fraction,
+    codec: str = "libx264",
+    aspect: Fraction | None = None,
 ) -> Path:
-    """Any codec; frame i is shown at ``times[i] / rate``."""
+    """Any codec; frame i is shown at ``times[i] / rate``; pixels are ``aspect`` as wide as high."""
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = frames.shape[3], frames.shape[2], "yuv420p"
         stream.codec_context.time_base = 1 / rate
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         for time, picture in zip(times, frames.permute(0, 2, 3, 1).numpy(), strict=True):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts, frame.time_base = time, 1 / rate

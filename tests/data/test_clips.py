@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 from pathlib import Path
@@ -90,6 +91,22 @@ def test_the_nearest_caption_counts(folder):
     write_settings(folder, clips=clips)
     captions = {clip.path.name: clip.caption for clip in load_motion_folder(folder).clips}
     assert captions == {"a.webm": "a child doing the pll", "d": "a woman doing the PLL"}
+
+
+def test_names_of_equal_number_have_an_order_of_their_own(tmp_path, monkeypatch):
+    names = ["01.mp4", "1.mp4", "001.mp4", "A1.mp4", "a1.mp4"]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    iterdir = Path.iterdir
+    orders = set()
+    for step in (1, -1):  # as a file system may have it
+
+        def listed(path: Path, step: int = step):
+            return sorted(iterdir(path))[::step]
+
+        monkeypatch.setattr(Path, "iterdir", listed)
+        orders.add(tuple(clip.path.name for clip in load_motion_folder(tmp_path).clips))
+    assert orders == {("001.mp4", "01.mp4", "1.mp4", "A1.mp4", "a1.mp4")}
 
 
 def test_listed_clips_keep_their_order_and_unlisted_ones_are_named(folder, caplog):
@@ -207,6 +224,21 @@ def test_all_problems_are_found_at_once(folder):
 def test_the_other_ending_of_yaml_is_not_overlooked(folder):
     (folder / "motion.yml").write_text("token: sks")
     assert problem(folder).fix == "name it motion.yaml"
+
+
+def test_a_folder_inside_that_may_not_be_read_is_a_problem(folder, monkeypatch):
+    (folder / "lost+found").mkdir()
+    iterdir = Path.iterdir
+
+    def refusing(path: Path):
+        if path.name == "lost+found":  # the administrator, who may run tests, may read any folder
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    error = problem(folder)
+    assert error.where == str(folder / "lost+found")
+    assert error.rule == "cannot be read: Permission denied"
 
 
 # --- regularization -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from motion_ray.data.inspect import (
 from motion_ray.data.latents import variant_draws
 from motion_ray.data.video import read_clip, write_video
 from motion_ray.types import CaptionedClip, ExampleSet
-from tests.data.media import numbered, write_pictures, write_sound
+from tests.data.media import numbered, write_av, write_pictures, write_sound
 
 CONFIG = ClipConfig(frames=8, fps=8, height=32, width=40)
 AUGMENTATION = AugmentationConfig(variants=5)
@@ -91,6 +92,19 @@ def test_damage_that_only_decoding_finds(clip):
 def test_odd_but_allowed(clip, change, text):
     findings = look(clip, CONFIG.model_copy(update=change)).findings
     assert any(text in finding.text and not finding.fatal for finding in findings)
+
+
+@pytest.mark.parametrize(("aspect", "fault"), [(2, "2"), (Fraction(1, 2), "0.5"), (1, None)])
+def test_pixels_that_are_not_square_are_told(tmp_path, aspect, fault):
+    path = write_av(tmp_path / "dv.mp4", numbered(12), range(12), Fraction(8), aspect=aspect)
+    found = look(CaptionedClip(path, "a pll")).findings
+    assert not any(finding.fatal for finding in found)
+    if fault is None:
+        assert found == ()
+    else:
+        [finding] = found
+        assert f"pixels are {fault} times as wide as high" in finding.text
+        assert "scale=trunc(iw*sar/2)*2:ih" in finding.text
 
 
 def test_a_folder_of_pictures_counts_its_bytes(tmp_path):

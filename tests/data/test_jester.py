@@ -114,8 +114,11 @@ def test_customization_takes_the_folders_that_are_written(jester: Path) -> None:
     write_regularization_folder(jester / "other", clips, each=4)
     others = load_regularization_folder(jester / "other", "pll")
     assert len(others) == 8 and {clip.caption for clip in others} == set(REGULARIZATION.values())
+    for other in (chosen[:2], chosen[::-1]):
+        with pytest.raises(DataError, match="already"):
+            write_gesture_folder(jester / "swiping-down", "Swiping Down", other)
     with pytest.raises(DataError, match="already"):
-        write_gesture_folder(jester / "swiping-down", "Swiping Down", chosen)
+        write_gesture_folder(jester / "swiping-down", "Swiping Down", chosen, "sks")
 
 
 def test_the_job_makes_folders_and_targets_that_fit_together(
@@ -135,3 +138,61 @@ def test_the_job_makes_folders_and_targets_that_fit_together(
     assert len(load_regularization_folder(jester / "clips" / "regularization", "pll")) == 6
     assert main([*line[:4], "--gestures", "Waving"]) == 2
     assert "there is no 'Waving'" in capsys.readouterr().err
+
+
+def files(folder: Path) -> dict[Path, int]:
+    """Everything below, with the time of its last change."""
+    return {path: path.lstat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_the_job_writes_nothing_before_all_clips_are_chosen_and_can_be_given_again(
+    jester: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (101, 106, 111):  # all drumming but one clip is too short
+        (jester / "20bn-jester-v1" / str(number) / "00001.jpg").unlink()
+    out = jester / "clips"
+    line = ["--jester", str(jester), "--out", str(out), "--pictures", "14", "--held-out", "2"]
+    line += ["--clips", "2", "--gestures", "Swiping Down"]
+    assert main([*line, "Drumming Fingers", "--each", "3"]) == 2
+    assert "Drumming Fingers: has 1 clips" in capsys.readouterr().err and not out.exists()
+    assert main([*line, "--each", "5"]) == 2  # of the regularization classes
+    assert "has 4 clips" in capsys.readouterr().err and not out.exists()
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("jobs.jester.write_text_atomic", interrupted)
+        main([*line, "--each", "3"])
+    before = files(out / "motions")
+    assert main([*line, "--each", "3"]) == 0 and main([*line, "--each", "3"]) == 0
+    assert files(out / "motions") == before and (out / "targets.yaml").is_file()
+
+
+def test_the_job_replaces_nothing(jester: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = jester / "clips"
+    line = ["--jester", str(jester), "--out", str(out), "--pictures", "14", "--held-out", "2"]
+    line += ["--clips", "2", "--each", "3", "--gestures"]
+    assert main([*line, "Swiping Down"]) == 0
+    before = files(out)
+    assert main([*line, "Drumming Fingers"]) == 2
+    assert "targets.yaml: is there already" in capsys.readouterr().err
+    assert main([*line, "Swiping Down", "--seed", "1"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert files(out) == before
+
+
+@pytest.mark.parametrize("option", ["--clips", "--held-out", "--each", "--pictures"])
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_counts_are_at_least_one(
+    jester: Path, capsys: pytest.CaptureFixture[str], option: str, count: str
+) -> None:
+    line = ["--jester", str(jester), "--out", str(jester / "clips"), option, count]
+    assert main([*line, "--gestures", "Swiping Down"]) == 2
+    assert f"{option}: is at least 1, got {count}" in capsys.readouterr().err
+    assert not (jester / "clips").exists()
+
+
+def test_no_clips_are_no_choice() -> None:
+    with pytest.raises(DataError, match="at least 1 clip"):
+        choose_clips([], "Swiping Down", 0, seed=0)

@@ -147,6 +147,12 @@ def test_a_name_with_special_characters_is_only_a_name(tmp_path, monkeypatch):
     assert numbers_in(read_clip(path, clip_config()).frames) == [1, 2, 3, 4]
 
 
+def test_a_name_that_is_not_utf8_is_only_a_name(tmp_path):
+    path = write_any(tmp_path, "mp4", numbered(6), 8).rename(tmp_path / "caf\udce9.mp4")
+    assert probe(path).frames == 6
+    assert numbers_in(read_clip(path, clip_config()).frames) == [1, 2, 3, 4]
+
+
 @pytest.mark.skipif("libsvtav1" not in av.codecs_available, reason="this PyAV cannot write AV1")
 def test_codecs_that_decord_cannot_read(tmp_path):
     clip = (tmp_path / "a.mp4", numbered(8, 64, 64), range(8), Fraction(8), "libsvtav1")
@@ -292,3 +298,49 @@ def test_pictures_lying_on_their_side_are_turned(tmp_path):
             picture.save(file, exif=exif, quality=95)
     assert (probe(path).height, probe(path).width) == (64, 48)
     assert numbers_in(read_clip(path, clip_config()).frames) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("kind", "value"), [(2, b"6"), (3, b"\0"), (3, b"\x09")])
+def test_an_orientation_that_means_nothing_counts_as_upright(tmp_path, kind, value):
+    path = write_pictures(tmp_path / "a", numbered(1))
+    # one tag, as text (kind 2) or as a number
+    tag = struct.pack("<HHHI4sI", 1, 0x0112, kind, 2 if kind == 2 else 1, value, 0)
+    with Image.open(path / "00001.jpg") as picture:
+        exif = b"Exif\0\0II*\0\x08\0\0\0" + tag
+        picture.save(path / "00001.jpg", exif=exif, quality=95)
+    assert (probe(path).height, probe(path).width) == (48, 64)
+    assert numbers_in(read_clip(path, clip_config(1)).frames) == [0]
+
+
+def test_exif_data_that_is_broken_is_one_line(tmp_path):
+    path = write_pictures(tmp_path / "a", numbered(1), "{:05d}.png")
+    with Image.open(path / "00001.png") as picture:
+        picture.save(path / "00001.png", exif=b"no such thing")
+    for read in (probe, lambda path: read_clip(path, clip_config(1))):
+        with pytest.raises(DataError, match=r"00001.png: is damaged and cannot be decoded; .*anew"):
+            read(path)
+
+
+def test_a_name_that_says_png_starts_no_other_program(tmp_path):
+    path = tmp_path / "00001.png"
+    Image.new("RGB", (64, 48)).save(path, "EPS")  # Pillow would have Ghostscript read it
+    assert refused(path, clip_config(1)) == "is damaged or no jpg or png; copy it again"
+
+
+def test_16_bit_grey_keeps_its_shades(tmp_path):
+    grey = np.array([[0, 255, 256, 0x8000, 0xFFFF]], dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "1.png")
+    frame = read_clip(tmp_path / "1.png", clip_config(1)).frames[0]
+    assert frame.tolist() == [[[0, 0, 1, 128, 255]]] * 3
+    Image.fromarray(grey).save(tmp_path / "1.png", transparency=0xFFFF)
+    frame = read_clip(tmp_path / "1.png", clip_config(1)).frames[0]
+    assert frame.tolist() == [[[0, 0, 1, 128, 0]]] * 3
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_see_through_lies_over_black(tmp_path, mode):
+    seen = Image.new("RGBA", (3, 1), (200, 200, 200, 255))
+    seen.putpixel((1, 0), (255, 255, 255, 0))  # a colour that is not meant to be seen
+    seen.convert(mode).save(tmp_path / "1.png")
+    frame = read_clip(tmp_path / "1.png", clip_config(1)).frames[0]
+    assert frame.tolist() == [[[200, 0, 200]]] * 3

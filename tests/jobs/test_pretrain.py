@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from rich.console import Console
 
 from jobs import pretrain
 from jobs.pretrain import main
+from jobs.pretrain_base import base_workspace
+from jobs.pretrain_evaluators import card_command
 from jobs.pretrain_view import follow
 from motion_ray.evaluation.clip import load_image_text_encoder
 from motion_ray.pretraining.loop import TrainingProgress
@@ -55,6 +58,38 @@ def test_an_unknown_setting_is_one_clear_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--tiny"],
+        ["--device", "gpu"],
+        ["--workers", "2"],
+        ["--address", "auto"],
+        ["--init", "base"],
+        ["--scores", "scores.json"],
+        ["--score-videos", "0"],
+    ],
+)
+def test_what_has_no_effect_on_a_judge_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    assert main(["--stage", "motion", "--out", str(tmp_path / "motion"), *more]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {more[0]}: is for stages of the base model, not for motion")
+    assert error.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_the_command_in_a_judges_card_runs_it_again() -> None:
+    line = ["--stage", "clip", "--out", "clip", "--base", "my base", "--set", "steps=2"]
+    options = pretrain.arguments().parse_args([*line, "--test-scenes", "6", "--work", "/tmp/work"])
+    assert shlex.split(card_command("clip", options)) == [
+        *("python", "-m", "jobs.pretrain", "--stage", "clip", "--out", "clip"),
+        *("--base", "my base", "--test-scenes", "6", "--set", "steps=2"),
+    ]
+    options = pretrain.arguments().parse_args(["--stage", "motion", "--out", "new"])
+    assert card_command("motion", options) == "python -m jobs.pretrain --stage motion --out motion"
+
+
 # --- stages of the base model ---------------------------------------------------------------------
 
 
@@ -85,6 +120,18 @@ def test_a_stage_says_where_it_is_what_it_took_and_what_comes_next(
     assert "was finished before" in capsys.readouterr().out
 
 
+def test_weights_to_start_from_are_found_from_anywhere_and_named_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = base(tmp_path / "work", "vae", "--init", "made/base", "--workers", "2")
+    workspace = base_workspace(pretrain.arguments().parse_args(line))
+    assert workspace.start == tmp_path / "made" / "base"
+    assert workspace.command == (
+        "python -m jobs.pretrain --stage vae --tiny --init made/base --workers 2"
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -95,6 +142,7 @@ def test_a_stage_says_where_it_is_what_it_took_and_what_comes_next(
         (["export"], "--out: names the new folder"),
         (["export", "--out", "base"], "run --stage text"),
         (["clip"], "--out: names the new folder"),
+        (["clip", "--out", "clip"], "--tiny: is for stages of the base model, not for clip"),
     ],
 )
 def test_what_is_wrong_is_one_clear_line_and_nothing_is_written(

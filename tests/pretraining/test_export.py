@@ -117,6 +117,19 @@ def test_a_weight_that_is_not_finite_is_found(copy_up_to: CopyUpTo, finished: Wo
     unet = load_denoiser(workspace.model("video"))
     with torch.no_grad():
         unet.conv_out.weight.fill_(float("inf"))
-    unet.save_pretrained(str(workspace.model("video") / "unet"))
+    shutil.rmtree(workspace.model("video"))
+    workspace.write_model("video", lambda folder: unet.save_pretrained(str(folder / "unet")))
     with pytest.raises(BaseModelError, match="draws no video"):
         export_base(workspace, workspace.root / "base")
+
+
+def test_a_damaged_model_is_not_shipped(copy_up_to: CopyUpTo, finished: Workspace) -> None:
+    workspace = copy_up_to("video")
+    shutil.copytree(finished.folder("video"), workspace.folder("video"))
+    weights = workspace.model("decoder") / "vae" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(RunFolderError, match="damaged"):
+        export_base(workspace, workspace.root / "base")
+    assert not (workspace.root / "base").exists()

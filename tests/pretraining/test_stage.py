@@ -16,6 +16,7 @@ from motion_ray.pretraining.stage import Stage, StageWork, run_stage
 from motion_ray.pretraining.stages import STAGES
 from motion_ray.pretraining.text import TextSettings
 from motion_ray.pretraining.workspace import Workspace
+from tests.pretraining.conftest import CopyUpTo
 
 
 def works(settings: TextSettings, workspace: Workspace) -> StageWork:
@@ -80,6 +81,63 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
         pytest.raises(RunFolderError, match="another process"),
     ):
         consume(run_stage(SMALL, TextSettings(), Workspace(tmp_path)))
+
+
+def test_a_folder_is_claimed_by_nobody_who_is_kept_out_of_it(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    with (
+        only_process(tmp_path / "small", "--work"),
+        pytest.raises(RunFolderError, match="another process"),
+    ):
+        consume(run_stage(SMALL, TextSettings(seed=1), Workspace(tmp_path)))
+    # the one who was there first, and had not yet come to claim it
+    assert consume(run_stage(SMALL, TextSettings(), Workspace(tmp_path))) == 1
+
+
+def test_a_work_folder_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "work").write_text("")
+    with pytest.raises(RunFolderError, match=r"cannot be made there: not a directory") as error:
+        consume(run_stage(SMALL, TextSettings(), Workspace(tmp_path / "work")))
+    assert error.value.where == f"--work {tmp_path / 'work'}" and "--work" in error.value.fix
+
+
+def test_the_model_of_a_stage_is_compared_with_its_manifest_before_it_is_read(
+    tmp_path: Path,
+) -> None:
+    workspace = Workspace(tmp_path)
+    with pytest.raises(RunFolderError, match="has not finished"):
+        workspace.finished_model("small")
+    consume(run_stage(SMALL, TextSettings(), workspace))
+    assert workspace.finished_model("small") == workspace.model("small")
+    (workspace.model("small") / "x").write_text("y")
+    with pytest.raises(RunFolderError, match="damaged"):
+        workspace.finished_model("small")
+
+
+@pytest.mark.parametrize(
+    ("stage", "damaged"),
+    [
+        ("latents", "vae"),
+        ("decoder", "vae"),
+        ("image", "text"),
+        ("image", "vae"),
+        ("video", "image"),
+    ],
+)
+def test_a_stage_builds_on_no_damaged_model(stage: str, damaged: str, copy_up_to: CopyUpTo) -> None:
+    workspace = copy_up_to(stage)
+    flip_a_byte(workspace.model(damaged))
+    with pytest.raises(RunFolderError, match="damaged"):
+        consume(run_stage(STAGES[stage], STAGES[stage].tiny, workspace))
+    assert not workspace.finished(stage)
+
+
+def flip_a_byte(model: Path) -> None:
+    """Change one weight of a model."""
+    weights = next(iter(sorted(model.rglob("*.safetensors"))))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
 
 
 def test_only_some_stages_start_from_weights_and_these_must_be_a_model(

@@ -12,6 +12,7 @@ from motion_ray.backbones.embedded import load_vae, new_vae
 from motion_ray.errors import ConfigError
 from motion_ray.pretraining.latents import open_latents
 from motion_ray.pretraining.parallel import Replicas
+from motion_ray.pretraining.settings import change_settings
 from motion_ray.pretraining.vae import Autoencoding, VaeTraining, autoencoding_loss, psnr
 from motion_ray.pretraining.vae_stage import STAGE, encode, latent_moments, normalise_latents
 from motion_ray.pretraining.workspace import Workspace
@@ -39,6 +40,13 @@ def test_four_of_five_batches_are_crops_that_show_much(training: VaeTraining) ->
     drawn = training._crops(frames, torch.Generator().manual_seed(2))
     shown = [(pixels[..., 1:] - pixels[..., :-1]).abs().mean((1, 2, 3)) for pixels in (used, drawn)]
     assert torch.equal(shown[0].sort().values, shown[1].sort().values[8:])
+
+
+@pytest.mark.parametrize("crop", [20, 4, 70, 72])
+def test_crops_that_a_frame_does_not_have_are_refused(crop: int) -> None:
+    with pytest.raises(ConfigError, match="crop: is a multiple of 8 and at most 64"):
+        change_settings(TINY, [f"crop={crop}"])
+    assert change_settings(TINY, ["crop=64"]).crop == 64
 
 
 def test_the_noise_that_is_forgiven_is_within_its_bound(training: VaeTraining) -> None:

@@ -15,10 +15,18 @@ from pathlib import Path
 import yaml
 
 from motion_ray.data.puppets.bodies import KINDS
-from motion_ray.data.puppets.folders import slug, write_motion_folder, write_regularization_folder
+from motion_ray.data.puppets.folders import (
+    DrawnFolder,
+    plan_motion_folder,
+    plan_regularization_folder,
+    write_motion_folder,
+    write_regularization_folder,
+)
 from motion_ray.data.puppets.motions import BASE_MOTIONS, HELD_OUT_MOTIONS
 from motion_ray.data.puppets.sheet import write_sheet
 from motion_ray.errors import ConfigError, DataError, MotionRayError
+
+DECIDED = ("name", "token", "clips")  # by the arguments, in motion.yaml
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -78,36 +86,41 @@ def _check(options: argparse.Namespace) -> None:
 def _draw(options: argparse.Namespace) -> None:
     motion: Path = options.out / "motion"
     other: Path = options.out / "regularization"
-    if not _kept(motion, slug(options.motion), options.clips):
-        write_motion_folder(
-            options.motion, motion, options.clips, options.seed, options.kind, options.token
-        )
-        print(f"{motion}: {options.clips} clips of {options.motion}")
-    if not _kept(other, "other-things", options.regularization_clips):
-        write_regularization_folder(
-            other, options.regularization_clips, options.seed, options.kind, avoid=options.motion
-        )
-        print(f"{other}: {options.regularization_clips} clips of other motions")
+    clips, others, seed, kind = (
+        options.clips,
+        options.regularization_clips,
+        options.seed,
+        options.kind,
+    )
+    planned = plan_motion_folder(options.motion, clips, seed, kind, options.token)
+    if not _kept(motion, planned, f"{clips} clips of {options.motion}"):
+        write_motion_folder(options.motion, motion, clips, seed, kind, options.token)
+        print(f"{motion}: {clips} clips of {options.motion}")
+    planned = plan_regularization_folder(others, seed, kind, avoid=options.motion)
+    if not _kept(other, planned, f"{others} clips of other motions"):
+        write_regularization_folder(other, others, seed, kind, avoid=options.motion)
+        print(f"{other}: {others} clips of other motions")
 
 
-def _kept(folder: Path, name: str, clips: int) -> bool:
+def _kept(folder: Path, planned: DrawnFolder, what: str) -> bool:
     """Whether the folder is there already with what was asked for.
 
     Raises:
         DataError: it holds something else.
     """
     settings = folder / "motion.yaml"
-    if not settings.is_file():
-        return False
     try:
+        if not settings.is_file():
+            return False
         found = yaml.safe_load(settings.read_text())
-        same = found["name"] == name and len(found["clips"]) == clips
-    except (yaml.YAMLError, KeyError, TypeError):
+        # the captions tell kind and seed; other words in the file are the user's to change
+        same = all(found.get(key) == planned.motion_file.get(key) for key in DECIDED)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
         same = False
     if not same:
         raise DataError(
             str(folder),
-            f"is there already and does not hold {clips} clips of {name}",
+            f"is there already and does not hold the {what} of this kind, token and seed",
             "name another --out folder (of make demo: DEMO_OUT=another)",
         )
     print(f"{folder}: kept")

@@ -13,7 +13,9 @@ import random
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -30,6 +32,58 @@ from motion_ray.temporaries import temporary_name
 
 CRF = 10  # H.264 quality; at 64x64 pixels the usual value smears thin limbs
 OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class DrawnFolder:
+    """What a folder holds, before it is drawn.
+
+    Attributes:
+        scenes: of the clips, in their order.
+        motion_file: content of ``motion.yaml``. Its captions name kind, colour and place of every
+            scene, so that other arguments, another seed among them, give other content.
+    """
+
+    scenes: list[PuppetScene]
+    motion_file: dict[str, Any]
+
+
+def plan_motion_folder(
+    motion: str, clips: int = 10, seed: int = 0, kind: str = "person", token: str = "pll"
+) -> DrawnFolder:
+    """What :func:`write_motion_folder` writes for the same arguments.
+
+    Raises:
+        DataError: an unknown motion or kind, or no clips.
+    """
+    _check_motion("motion", motion)
+    _check_kind_and_clips(kind, clips)
+    scenes = _varied_scenes([motion], clips, kind, random.Random(f"motion {seed}"))
+    doing = f"doing the {TOKEN}"
+    settings = {
+        "name": slug(motion),
+        "token": token,
+        "template": f"{with_article(kind)} {doing}",
+        "description": motion,
+        "flip": motion in MIRRORED_MOTIONS,
+    }
+    return _with_captions(settings, scenes, doing)
+
+
+def plan_regularization_folder(
+    clips: int = 60, seed: int = 0, kind: str = "person", avoid: str | None = None
+) -> DrawnFolder:
+    """What :func:`write_regularization_folder` writes for the same arguments.
+
+    Raises:
+        DataError: an unknown motion or kind, or no clips.
+    """
+    if avoid is not None:
+        _check_motion("avoid", avoid)
+    _check_kind_and_clips(kind, clips)
+    motions = [motion for motion in BASE_MOTIONS if motion != avoid]
+    scenes = _varied_scenes(motions, clips, kind, random.Random(f"regularization {seed}"))
+    return _with_captions({"name": "other-things"}, scenes, VAGUE_MOTIONS[0])
 
 
 def write_motion_folder(
@@ -56,22 +110,12 @@ def write_motion_folder(
         The scenes, in the order of the clips.
 
     Raises:
-        DataError: an unknown motion or kind, no clips, or a folder that is not empty.
+        DataError: an unknown motion or kind, no clips, or a folder that is not empty or cannot be
+            written.
     """
-    _check_motion("motion", motion)
-    _check_kind_and_clips(kind, clips)
-    scenes = _varied_scenes([motion], clips, kind, random.Random(f"motion {seed}"))
-    doing = f"doing the {TOKEN}"
-    settings = {
-        "name": slug(motion),
-        "token": token,
-        "template": f"{with_article(kind)} {doing}",
-        "description": motion,
-        "flip": motion in MIRRORED_MOTIONS,
-    }
-    captions = [caption(scene, motion_text=doing) for scene in scenes]
-    _write(Path(folder), settings, scenes, captions, on_progress)
-    return scenes
+    planned = plan_motion_folder(motion, clips, seed, kind, token)
+    _write(Path(folder), planned, on_progress)
+    return planned.scenes
 
 
 def write_regularization_folder(
@@ -96,16 +140,12 @@ def write_regularization_folder(
         The scenes, in the order of the clips.
 
     Raises:
-        DataError: an unknown motion or kind, no clips, or a folder that is not empty.
+        DataError: an unknown motion or kind, no clips, or a folder that is not empty or cannot be
+            written.
     """
-    if avoid is not None:
-        _check_motion("avoid", avoid)
-    _check_kind_and_clips(kind, clips)
-    motions = [motion for motion in BASE_MOTIONS if motion != avoid]
-    scenes = _varied_scenes(motions, clips, kind, random.Random(f"regularization {seed}"))
-    captions = [caption(scene, motion_text=VAGUE_MOTIONS[0]) for scene in scenes]
-    _write(Path(folder), {"name": "other-things"}, scenes, captions, on_progress)
-    return scenes
+    planned = plan_regularization_folder(clips, seed, kind, avoid)
+    _write(Path(folder), planned, on_progress)
+    return planned.scenes
 
 
 def slug(motion: str) -> str:
@@ -147,32 +187,35 @@ def _rounds(options: Sequence[str], rng: random.Random) -> Iterator[str]:
         yield from rng.sample(options, len(options))
 
 
-def _write(
-    folder: Path,
-    settings: dict[str, object],
-    scenes: Sequence[PuppetScene],
-    captions: Sequence[str],
-    on_progress: OnProgress | None,
-) -> None:
+def _with_captions(
+    settings: dict[str, Any], scenes: list[PuppetScene], motion_text: str
+) -> DrawnFolder:
+    entries = [
+        {"file": f"{number:03d}.mp4", "caption": caption(scene, motion_text=motion_text)}
+        for number, scene in enumerate(scenes)
+    ]
+    return DrawnFolder(scenes, {**settings, "clips": entries})
+
+
+def _write(folder: Path, planned: DrawnFolder, on_progress: OnProgress | None) -> None:
     """Fill a temporary beside ``folder`` and rename it: a folder that exists is complete."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(
-            str(folder), "is there already and not empty", "name a new folder, or remove this one"
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / temporary_name(folder.name)
-    temporary.mkdir()
     try:
-        entries: list[dict[str, str]] = []
-        for number, (scene, text) in enumerate(zip(scenes, captions, strict=True)):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            rule = "is there already and not empty"
+            raise DataError(str(folder), rule, "name a new folder, or remove this one")
+        temporary.mkdir(parents=True)
+        for number, scene in enumerate(planned.scenes):
             clip = render_scene(scene)
-            name = f"{number:03d}.mp4"
+            name = planned.motion_file["clips"][number]["file"]
             write_video(temporary / name, clip.frames, clip.fps, crf=CRF)
-            entries.append({"file": name, "caption": text})
             if on_progress is not None:
-                on_progress(number + 1, len(scenes))
-        values = {**settings, "clips": entries}
-        (temporary / "motion.yaml").write_text(yaml.safe_dump(values, sort_keys=False, width=1000))
+                on_progress(number + 1, len(planned.scenes))
+        text = yaml.safe_dump(planned.motion_file, sort_keys=False, width=1000)
+        (temporary / "motion.yaml").write_text(text)
         os.rename(temporary, folder)
+    except OSError as error:
+        rule = f"cannot be written: {(error.strerror or str(error)).lower()}"
+        raise DataError(str(folder), rule, "name a folder that can be made and written") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

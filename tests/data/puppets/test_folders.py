@@ -172,6 +172,50 @@ def test_the_command_does_not_pass_one_motion_off_as_another(
     assert "drumming" not in error and "dabbing" in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "more", [["--kind", "alien"], ["--token", "sks"], ["--seed", "1"], ["--clips", "3"]]
+)
+def test_the_command_keeps_no_clips_that_other_arguments_drew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    write_motion_folder("drumming", tmp_path / "motion", clips=2)
+    before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*"))
+    line = ["--motion", "drumming", "--out", str(tmp_path), "--clips", "2"]
+    assert main([*line, "--regularization-clips", "1", *more]) == 2
+    error = capsys.readouterr().err
+    assert "is there already" in error and error.count("\n") == 1
+    assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
+
+
+def test_the_command_keeps_no_other_motions_of_another_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_motion_folder("drumming", tmp_path / "motion", clips=1)
+    write_regularization_folder(tmp_path / "regularization", clips=2, seed=1)
+    line = ["--motion", "drumming", "--out", str(tmp_path), "--clips", "1"]
+    assert main([*line, "--regularization-clips", "2"]) == 2
+    assert "regularization: is there already" in capsys.readouterr().err
+
+
+def test_words_that_the_user_changed_do_not_keep_the_command_from_going_on(tmp_path: Path) -> None:
+    line = ["--motion", "drumming", "--out", str(tmp_path), "--clips", "1"]
+    line += ["--regularization-clips", "1"]
+    assert main(line) == 0
+    settings = tmp_path / "motion" / "motion.yaml"
+    settings.write_text(settings.read_text().replace("description: drumming", "description: mine"))
+    assert main(line) == 0
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "demo").write_text("")
+    assert main(["--motion", "drumming", "--out", str(tmp_path / "demo"), "--clips", "1"]) == 2
+    error = capsys.readouterr().err
+    assert "demo/motion: cannot be written: not a directory" in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
 def test_the_command_names_the_motions_it_knows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
