@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,27 +59,65 @@ def check_input(
     Raises:
         MotionRayError: naming what is wrong.
     """
-    # DeepSpeed is what clusters use; a recipe file says itself what it wants.
-    engine = [] if recipe.endswith((".yaml", ".yml")) else ["engine.name=deepspeed"]
-    config = load_config(recipe, base=base, motion=motion, sets=[*engine, *sets])
+    defaults = [f"{name}={value}" for name, value in cluster_defaults(recipe).items()]
+    config = load_config(recipe, base=base, motion=motion, sets=[*defaults, *sets])
     config = with_absolute_paths(config, here)
     folder = lasting_path(out, "--out", here)
     if store is not None and "://" not in store:
         store = str(lasting_path(store, "--store", here))
         check_place(Path(store), "--store")
-    run = RunFolder(folder)
-    run.check(config)
-    clips = read_clip_lists(config, run.generated)
-    check_names(config, clips.folder.name)
-    scored_prompts(config.validation)
+    RunFolder(folder).check(config)
     DeltaStore(store or folder / "store")
+    check_configs([config])
+    return Plan(config, folder, store)
+
+
+def cluster_defaults(recipe: str) -> dict[str, str]:
+    """Settings of every run on a cluster that does not say otherwise, dotted name to value.
+
+    DeepSpeed is what clusters use; a recipe file says itself what it wants.
+
+    Args:
+        recipe: name, or a YAML file.
+    """
+    return {} if recipe.endswith((".yaml", ".yml")) else {"engine.name": "deepspeed"}
+
+
+def check_configs(configs: Iterable[CustomizationConfig]) -> None:
+    """Everything about runs that is not about their folders, alone or as trials of a sweep.
+
+    Clips and models that several share are looked at once.
+
+    Raises:
+        MotionRayError: naming what is wrong.
+    """
+    names: dict[tuple[object, ...], str] = {}
+    bases: set[str] = set()
+    encoders: set[str] = set()
+    for config in configs:
+        sampled = (config.clips.model_dump_json(), config.regularization.model_dump_json())
+        key = (config.motion, config.motion_clips, *sampled)
+        if key not in names:
+            names[key] = _check_clip_lists(config)
+        check_names(config, names[key])
+        scored_prompts(config.validation)
+        bases.add(config.model)
+        if config.validation.floor is not None:
+            encoders.add(config.validation.floor.clip_model)
+    for base in sorted(bases):
+        check_base(base)
+    for encoder in sorted(encoders):
+        check_image_text_model(encoder)
+
+
+def _check_clip_lists(config: CustomizationConfig) -> str:
+    """Look into the clips of a run; returns the motion's name."""
+    # Synthetic clips are made later, wherever they lie then.
+    clips = read_clip_lists(config, generated=Path(config.motion))
     check_clips(clips.motion, config.clips)
     if config.regularization.source == "real":
         check_clips(clips.regularization, config.clips)
-    check_base(config.model)
-    if config.validation.floor is not None:
-        check_image_text_model(config.validation.floor.clip_model)
-    return Plan(config, folder, store)
+    return clips.folder.name
 
 
 def check_clips(clips: Sequence[CaptionedClip], config: ClipConfig) -> None:

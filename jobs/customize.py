@@ -88,8 +88,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.motion is None and args.motions is None and args.sweep is None:
         parser.error("one of --motion, --motions and --sweep is needed")
-    if args.work is not None and args.motions is None and args.sweep is None:
-        parser.error("--work belongs to a sweep; a single run works in --out")
+    if args.motions is None and args.sweep is None:
+        if args.work is not None:
+            parser.error("--work belongs to a sweep; a single run works in --out")
+        if args.resources is not None:
+            parser.error("--resources belongs to a sweep; a single run has --device")
+        if args.retry_failed:
+            parser.error("--retry-failed belongs to a sweep; a single run is just started again")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     started = time.monotonic()
     with StopSignals() as signals:

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.checks import check_clips
+from jobs.checks import check_configs
 from jobs.signals import StopSignals
 from jobs.sweep_folders import SweepFolders, sweep_folders
 from jobs.sweep_trials import KnownTrials, Workload
 from jobs.sweep_view import SweepView
-from motion_ray.backbones.unet3d import check_base
 from motion_ray.cluster.runs import settle_finished
 from motion_ray.cluster.search_plan import SearchPlan
 from motion_ray.config import set_path
-from motion_ray.customization.examples import read_clip_lists
 from motion_ray.errors import ConfigError
 from motion_ray.store import DeltaStore
 from motion_ray.sweeps.dotted import look_up
@@ -64,7 +63,8 @@ def run_sweep(args: argparse.Namespace, signals: StopSignals) -> int:
     folders = sweep_folders(args.out, args.store, here, args.work)
     check_validation(spec, folders)
     workload = Workload(spec, here)
-    check_trials(workload.examples)
+    check_policy(spec, workload.examples)
+    check_configs(trial.config for trial in workload.examples)
     with folders.held():
         ledger = Ledger(folders.ledger)
         known = workload.known(ledger)
@@ -134,26 +134,22 @@ def check_validation(spec: SweepSpec, folders: SweepFolders) -> None:
         )
 
 
-def check_trials(trials: Sequence[Trial]) -> None:
-    """Everything about trials that can be known to be wrong before one runs.
+def check_policy(spec: SweepSpec, trials: Sequence[Trial]) -> None:
+    """Refuse a policy that would never end a trial.
+
+    Args:
+        spec: of the sweep.
+        trials: with every setting that the sweep lists.
 
     Raises:
-        MotionRayError: naming what is wrong.
+        ConfigError: no trial is validated.
     """
-    seen: set[tuple[str, str]] = set()
-    for trial in trials:
-        config = trial.config
-        # Trials of one motion share their clips; what they sample of them may differ.
-        key = (config.motion, config.clips.model_dump_json() + str(config.regularization))
-        if key in seen:
-            continue
-        seen.add(key)
-        clips = read_clip_lists(config, Path(config.motion))
-        check_clips(clips.motion, config.clips)
-        if config.regularization.source == "real":
-            check_clips(clips.regularization, config.clips)
-    for base in {trial.config.base for trial in trials}:
-        check_base(base)
+    if spec.policy is not None and all(each.config.validation.floor is None for each in trials):
+        raise ConfigError(
+            "policy",
+            "judges trials at their validations, and without a floor there are none",
+            "for example appearance: {clip_model: puppet, relative: 0.9}",
+        )
 
 
 def open_record(
@@ -198,8 +194,10 @@ def conclude(
 ) -> int:
     """Register the best, write the page and say what came of a sweep; returns the exit code.
 
+    What cannot be used of one trial or motion is named, and the others are published all the same.
+
     Raises:
-        MotionRayError: the record or the store cannot be used.
+        MotionRayError: the record cannot be used, or the page cannot be written.
     """
     statuses = ledger.statuses()
     results = publish_results(
@@ -223,6 +221,8 @@ def conclude(
     for best in results.registered:
         print(f"  {best.reference} is the best of {best.motion}, in {folders.store}")
     print(f"  leaderboard  {page}", flush=True)
+    for problem in results.problems:
+        print("error: " + " ".join(str(problem).split()), file=sys.stderr)
     if signals.received is not None:
         return signals.exit_code
-    return 1 if failed or left else 0
+    return 1 if failed or left or results.problems else 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.checks import cluster_defaults
 from motion_ray.cluster.search_plan import SearchPlan, require_searcher
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.search import recall
@@ -14,8 +15,6 @@ from motion_ray.sweeps.spec import SweepSpec
 from motion_ray.sweeps.studies import Study, list_studies
 from motion_ray.sweeps.trial import Trial
 from motion_ray.sweeps.trials import list_trials
-
-DEFAULTS: Mapping[str, str] = {"engine.name": "deepspeed"}  # of clusters; a sweep may say otherwise
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,12 @@ class Workload:
     """
 
     def __init__(self, spec: SweepSpec, here: Path) -> None:
-        self._plan = SearchPlan(spec, here, DEFAULTS)
+        defaults = cluster_defaults(spec.recipe)
+        self._plan = SearchPlan(spec, here, defaults)
         self._listed: Sequence[Trial] = ()
         self._studies: Sequence[Study] = ()
         if spec.searcher == "listed":
-            self._listed = list_trials(spec, resolve=self._plan.resolve, defaults=DEFAULTS)
+            self._listed = list_trials(spec, resolve=self._plan.resolve, defaults=defaults)
             return
         require_searcher(spec.searcher)
         self._maker = self._plan.maker()

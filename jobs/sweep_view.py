@@ -1,9 +1,15 @@
-"""What a sweep tells while it runs: a live table, or lines where nobody watches; and JSON lines."""
+"""What a sweep tells while it runs: a live table, or lines where nobody watches; and JSON lines.
+
+The trials matter more: what cannot be shown or written (a closed pipe, a full disk) is logged, and
+tried again with the next news.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Self
@@ -20,6 +26,8 @@ from motion_ray.sweeps.metrics import write_metrics
 from motion_ray.sweeps.status import TrialState, TrialStatus
 from motion_ray.sweeps.table import SweepTable, json_lines, make_table
 from motion_ray.sweeps.trial import Trial
+
+logger = logging.getLogger(__name__)
 
 TABLE_SECONDS = 1.0  # between two tables, on the screen and in the file
 LINE_SECONDS = 10.0  # between two totals in a log
@@ -56,20 +64,24 @@ class SweepView:
         console = Console(highlight=False)
         live = console.is_terminal and not plain
         self._console = console
+        self._lines: list[str] = []  # to be printed
+        self._failing: set[str] = set()  # what did not work the last time
         self._live = Live(console=console, auto_refresh=False) if live else None
 
     def __enter__(self) -> Self:
         """Begin."""
-        if self._live is not None:
-            self._live.start()
+        with self._shielded("the display"):
+            if self._live is not None:
+                self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         """End; whatever is on the screen stays."""
         self._measured = 0.0  # the end is measured too
         self._draw()
-        if self._live is not None:
-            self._live.stop()
+        with self._shielded("the display"):
+            if self._live is not None:
+                self._live.stop()
 
     def expect(self, slots: int) -> None:
         """So many trials can run at once."""
@@ -79,6 +91,7 @@ class SweepView:
         """Called a few times a second with what is new."""
         for each in news:
             self._take(each)
+        self._print()
         if time.monotonic() - self._drawn >= TABLE_SECONDS:
             self._draw()
 
@@ -94,20 +107,21 @@ class SweepView:
         if warm:
             parts.append(f"from a free slot to a first step: median {median(warm):.1f} s")
         parts.append(f"{format_seconds(time.monotonic() - self._begun)} in all")
-        self._print("; ".join(parts))
+        self._lines.append("; ".join(parts))
+        self._print()
 
     def _take(self, news: News) -> None:
         match news.item:
             case TrialStatus():
                 self._statuses[news.identity] = news.item
-                self._print(self._standing(news.identity, news.item, news.slot))
+                self._lines.append(self._standing(news.identity, news.item, news.slot))
             case Trial():
                 self._learn(news.item)
             case Attempt(number=number, host=host, pid=pid):
                 again = "" if number == 1 else f" again, number {number}"
-                self._print(f"{news.slot}: worker started{again} on {host} (process {pid})")
+                self._lines.append(f"{news.slot}: worker started{again} on {host} (process {pid})")
             case Notice(text=text):
-                self._print(f"{self._name(news.identity)}: {text}")
+                self._lines.append(f"{self._name(news.identity)}: {text}")
             case item:
                 self._progress.setdefault(news.identity, Progress()).update(item)
 
@@ -122,18 +136,22 @@ class SweepView:
         self._drawn = time.monotonic()
         pulses = {key: progress.pulse() for key, progress in self._progress.items()}
         table = make_table(self._trials, self._statuses, pulses, self._slots, self._unasked)
-        with self._log.open("a", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in json_lines(table, self._table))
-        self._table = table
+        with self._shielded(f"{self._log}"):
+            with self._log.open("a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in json_lines(table, self._table))
+            self._table = table
         if time.monotonic() - self._measured >= METRICS_SECONDS:
             self._measured = time.monotonic()
             metrics = self._log.with_suffix(".prom")
-            write_metrics(metrics, table, self._slots, self._log.parent.name)
+            with self._shielded(f"{metrics}"):
+                write_metrics(metrics, table, self._slots, self._log.parent.name)
         if self._live is not None:
-            self._live.update(draw_table(table, self._console.height), refresh=True)
+            with self._shielded("the display"):
+                self._live.update(draw_table(table, self._console.height), refresh=True)
         elif time.monotonic() - self._told >= LINE_SECONDS:
             self._told = time.monotonic()
-            self._print(totals_line(table.totals))
+            self._lines.append(totals_line(table.totals))
+            self._print()
 
     def _standing(self, identity: str, status: TrialStatus, slot: str) -> str:
         what = f"{self._name(identity)}: {status.state.replace('_', ' ')}"
@@ -147,5 +165,20 @@ class SweepView:
         trial = self._trials[identity]
         return f"{trial.motion} {trial.short} ({trial.label})"
 
-    def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
+    def _print(self) -> None:
+        lines, self._lines = self._lines, []
+        with self._shielded("the display"):
+            for line in lines:
+                self._console.print(line, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def _shielded(self, what: str) -> Iterator[None]:
+        """Log a failure of what is inside, the first of several in a row."""
+        try:
+            yield
+        except (Exception, SystemExit):  # rich leaves with the latter when a pipe is closed
+            if what not in self._failing:
+                logger.exception("%s failed; the trials go on", what)
+            self._failing.add(what)
+        else:
+            self._failing.discard(what)

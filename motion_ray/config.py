@@ -19,6 +19,7 @@ from motion_ray.diffusion.density import CoarseNoise, TimestepDensity, Uniform
 from motion_ray.errors import ConfigError
 from motion_ray.types import ParameterGroup
 
+LONGEST_VALUE = 120  # characters of one that are shown
 _INFLATED = "inflated:"  # as in backbones.inflated, which imports diffusers; a test compares them
 
 
@@ -290,14 +291,19 @@ def set_path(changes: dict[str, Any], assignment: str) -> dict[str, Any]:
             "an assignment is path=value",
             "for example --set optimizer.lr=1e-4",
         )
+    *parents, last = path.strip().split(".")
+    is_text = takes_text(CustomizationConfig, (*parents, last))
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(
-            f"--set {path}", f"cannot read the value {text!r}", "for example --set max_steps=500"
-        ) from None
-    *parents, last = path.strip().split(".")
-    if takes_text(CustomizationConfig, (*parents, last)):
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if not (is_text and isinstance(error, ValueError)):  # 2024-02-30 is no date, but a text
+            raise ConfigError(
+                f"--set {path}",
+                f"cannot read the value {text[:LONGEST_VALUE]!r}",
+                "for example --set max_steps=500",
+            ) from None
+        value = text.strip()
+    if is_text:
         value = value if isinstance(value, str | list | dict | None) else text.strip()
     elif isinstance(value, str):
         value = _number(value)  # YAML reads 1e-4 (no dot) as text

@@ -8,9 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Frozen(BaseModel):
-    """A section: cannot be changed, and knows no other fields than its own."""
+    """A section: cannot be changed, and knows no other fields than its own.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Its numbers are finite: whoever wants none of something has null, and JSON knows no infinity.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ClipConfig(Frozen):

@@ -121,6 +121,10 @@ def test_the_later_of_two_assignments_counts():
             ["engine.name=deepspeed", "engine.offload_optimizer=true"],
             r"engine: offload_optimizer needs zero_stage 1 or 2",
         ),
+        (["optimizer.grad_clip=.inf"], r"grad_clip: .*finite number.*grad_clip=1\.0$"),
+        (["validation.floor={value: .nan}"], r"validation\.floor\.value: .*finite number"),
+        (["max_steps=2024-02-30"], r"--set max_steps: cannot read the value '2024-02-30'"),
+        (["groups=" + "[" * 5000], r"--set groups: cannot read the value"),
         (["max_steps"], r"an assignment is path=value.*optimizer\.lr=1e-4"),
         (["optimizer=5"], r"optimizer: .*"),
     ],
@@ -128,6 +132,11 @@ def test_the_later_of_two_assignments_counts():
 def test_wrong_settings_name_field_rule_and_example(sets, message):
     with pytest.raises(ConfigError, match=message):
         load_config("paper", base="zeroscope", motion="clips", sets=sets)
+
+
+def test_a_text_that_is_no_date_is_a_text():
+    config = load_config("puppet", motion="clips", sets=["name=2024-02-30"])
+    assert config.name == "2024-02-30"
 
 
 def test_unknown_recipe_lists_the_known_ones():
@@ -154,6 +163,10 @@ def test_recipe_files(tmp_path):
     file.write_text("recipe: [puppet]\n")
     with pytest.raises(ConfigError, match=r"recipe: .*valid string"):
         load_config(str(file), motion="m")
+    for text in ("recipe: 2024-02-30\n", "groups: " + "[" * 5000):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match="not valid YAML"):
+            load_config(str(file), motion="m")
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"not valid YAML .*; for example"):
         load_config(str(file), motion="m")

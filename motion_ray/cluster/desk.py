@@ -19,7 +19,7 @@ from typing import Literal
 from motion_ray.cluster.glance import Glance
 from motion_ray.cluster.outcome import Outcome
 from motion_ray.cluster.progress import Progress
-from motion_ray.cluster.relay import CAPACITY, Attempt, Item
+from motion_ray.cluster.relay import CAPACITY, EVERYDAY, Attempt, Item
 from motion_ray.cluster.runs import Runs
 from motion_ray.cluster.slot_times import SlotTimes, Start
 from motion_ray.cluster.stall import Stall
@@ -122,7 +122,8 @@ class SweepDesk:
         self._last: dict[str, Progress] = {}
         self._processes: dict[str, Attempt] = {}
         self._nodes: dict[str, str] = {}
-        self._news: deque[News] = deque(maxlen=CAPACITY)
+        self._news: list[News] = []
+        self._everyday = 0  # how many of them are about a step
         self._closing = False
 
     # --- for drivers of trials --------------------------------------------------------------------
@@ -140,7 +141,7 @@ class SweepDesk:
     def add(self, trial: Trial) -> None:
         """Put a trial that a searcher thought of into the ledger, if it is new."""
         self._ledger.add([trial])
-        self._news.append(News(trial.identity, "", trial))
+        self._announce(News(trial.identity, "", trial))
 
     def look(self, identity: str) -> Glance:
         """How a trial is doing."""
@@ -179,7 +180,7 @@ class SweepDesk:
         number = self._processes[slot].number + 1 if slot in self._processes else 1
         self._processes[slot], self._nodes[slot] = Attempt(number, host, pid), node
         self._times.up(slot)
-        self._news.append(News("", slot, self._processes[slot]))
+        self._announce(News("", slot, self._processes[slot]))
 
     def take(self, slot: str) -> Order | Rest:
         """The next trial for a slot, or what to do instead."""
@@ -225,7 +226,7 @@ class SweepDesk:
                     held.saved = held.saved or step > 0
                 case _:
                     pass
-            self._news.append(News(identity, slot, item))
+            self._announce(News(identity, slot, item))
         return self._closing or held.stop is not None
 
     def conclude(self, slot: str, identity: str, attempt: int, outcome: Outcome) -> None:
@@ -305,9 +306,8 @@ class SweepDesk:
     # --- for the submitting script ----------------------------------------------------------------
 
     def drain(self) -> list[News]:
-        """Everything new, oldest first."""
-        news = list(self._news)
-        self._news.clear()
+        """Everything new, oldest first; of steps only the latest, if nobody has asked for long."""
+        news, self._news, self._everyday = self._news, [], 0
         return news
 
     def starts(self) -> list[Start]:
@@ -326,5 +326,22 @@ class SweepDesk:
         """How many slots hold a trial."""
         return len(self._held)
 
+    def _announce(self, news: News) -> None:
+        """Keep something for the script. It may not ask for hours (its output is a full pipe, its
+        process is stopped), and has to hear of every trial and of its end all the same.
+        """
+        self._news.append(news)
+        self._everyday += isinstance(news.item, EVERYDAY)
+        if self._everyday > CAPACITY:
+            spared = self._everyday = CAPACITY // 2
+            kept = []
+            for each in reversed(self._news):
+                if isinstance(each.item, EVERYDAY):
+                    spared -= 1
+                    if spared < 0:
+                        continue
+                kept.append(each)
+            self._news = kept[::-1]
+
     def _tell_status(self, identity: str, slot: str) -> None:
-        self._news.append(News(identity, slot, self._ledger.status(identity)))
+        self._announce(News(identity, slot, self._ledger.status(identity)))

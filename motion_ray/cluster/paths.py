@@ -68,6 +68,7 @@ def with_absolute_paths(config: CustomizationConfig, here: Path) -> Customizatio
     floor = config.validation.floor
     model = None if floor is None else floor.clip_model
     # An empty name is no name of the current folder; whoever looks for the model refuses it.
-    if model and (here / Path(model).expanduser()).is_dir():
+    # The embedded one keeps its name, whatever lies in the current folder.
+    if model and model != EMBEDDED and (here / Path(model).expanduser()).is_dir():
         changes["validation"] = {"floor": {"clip_model": absolute(model)}}
     return config.replace(changes)

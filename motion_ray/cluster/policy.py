@@ -7,6 +7,7 @@ curves as they stand in the run folders.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +15,15 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from motion_ray.cluster.runs import Runs
 from motion_ray.cluster.trial_driver import IDENTITY
+from motion_ray.errors import LedgerError, MirrorError
 from motion_ray.sweeps.curves import Curve, read_curve
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.policy import judge
 from motion_ray.sweeps.spec import PolicySettings
 from motion_ray.sweeps.status import TrialState
 from motion_ray.sweeps.trial import Trial
+
+logger = logging.getLogger(__name__)
 
 STANDING = (TrialState.RUNNING, TrialState.FINISHED)
 
@@ -45,8 +49,14 @@ class PolicyScheduler(FIFOScheduler):
         identity, appearance = trial.config[IDENTITY], result["appearance"]
         if appearance is None or self._seen.get(identity) == appearance:
             return TrialScheduler.CONTINUE
+        try:
+            curves, running = self._curves.of_motion(identity)
+        except (LedgerError, MirrorError) as error:
+            # What is raised here ends the sweep, and storage that fails may be back at the next
+            # report, when this validation is looked at again.
+            logger.warning("trial %s is not judged now: %s", identity[:12], error)
+            return TrialScheduler.CONTINUE
         self._seen[identity] = appearance
-        curves, running = self._curves.of_motion(identity)
         for verdict in judge(curves, running, self._settings):
             if verdict.trial == identity:
                 self._desk.stop_trial.remote(identity, verdict.reason)
@@ -67,11 +77,18 @@ class StandingCurves:
         self._finished: dict[str, Curve] = {}
 
     def of_motion(self, identity: str) -> tuple[Sequence[Curve], Sequence[str]]:
-        """Curves of all trials of a trial's motion that run or have finished, and who runs."""
-        motion = self._ledger.trials()[identity].motion
+        """Curves of all trials of a trial's motion that run or have finished, and who runs.
+
+        Raises:
+            LedgerError: the record cannot be read.
+            MirrorError: the mirror of one of them cannot be read.
+        """
+        statuses, trials = self._ledger.statuses(), self._ledger.trials()
         curves, running = [], []
-        for trial in self._ledger.trials().values():
-            state = self._ledger.status(trial.identity).state if trial.motion == motion else None
+        for trial in trials.values():
+            if trial.motion != trials[identity].motion or trial.identity not in statuses:
+                continue
+            state = statuses[trial.identity].state
             if state in STANDING:
                 curves.append(self._curve(trial, finished=state is TrialState.FINISHED))
             if state is TrialState.RUNNING:

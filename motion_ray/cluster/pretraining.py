@@ -19,6 +19,7 @@ import ray.exceptions
 import ray.train
 import ray.train.torch
 
+from motion_ray.cluster.busy import when_free
 from motion_ray.cluster.environment import prepare_worker_environment
 from motion_ray.cluster.fitting import (
     fit_in_background,
@@ -80,13 +81,17 @@ def work_on_stage(loop_config: dict[str, StageAssignment]) -> None:
         assignment.workspace, replicas=replicas, device=ray.train.torch.get_device(), processes=1
     )
     sender = EventSender(assignment.relay)
+
+    def work() -> None:
+        for progress in run_stage(STAGES[assignment.stage], assignment.settings, workspace):
+            if replicas.first:
+                sender.send(progress)
+
     if replicas.first:
         sender.announce()
     try:
         with forwarded_warnings(sender):
-            for progress in run_stage(STAGES[assignment.stage], assignment.settings, workspace):
-                if replicas.first:
-                    sender.send(progress)
+            when_free(work)  # only the first asks for the folder, before all go on together
     except MotionRayError as error:
         # Not raised: Ray would only try again. If the others did not meet it as well, they wait for
         # this worker, until the driver ends them all.

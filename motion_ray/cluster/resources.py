@@ -81,6 +81,12 @@ def count_workers(nodes: Nodes, resources: WorkerResources) -> int:
     """
     alive = [node.get("Resources", {}) for node in nodes if node.get("Alive")]
     return sum(
-        min(int(node.get(name, 0) / amount) for name, amount in resources.as_ray().items())
+        min(_shares(name, node.get(name, 0), each) for name, each in resources.as_ray().items())
         for node in alive
     )
+
+
+def _shares(name: str, there: float, each: float) -> int:
+    if name == "GPU" and each < 1:
+        return int(1 / each) * int(there)  # a part of a GPU lies on one of them
+    return int(there / each)

@@ -7,7 +7,9 @@ Here both come from the record of the sweep, so Tune is given a searcher that on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -16,12 +18,16 @@ from ray.tune.search import Searcher, create_searcher
 
 from motion_ray.cluster.search_plan import KINDS
 from motion_ray.cluster.trial_driver import IDENTITY
-from motion_ray.errors import ConfigError
+from motion_ray.errors import ConfigError, LedgerError, MirrorError
 from motion_ray.sweeps.distributions import ChoiceValue
 from motion_ray.sweeps.search import Search
 from motion_ray.sweeps.studies import Coordinate, Study
+from motion_ray.sweeps.trial import Trial
+
+logger = logging.getLogger(__name__)
 
 VALUE = "remaining"  # what searchers lower, in Tune's words the metric
+PATIENCE_SECONDS = 600.0  # with storage that fails, before the sweep ends for it
 
 
 class TuneSuggester:
@@ -79,22 +85,47 @@ class DeskSearcher(Searcher):
     Args:
         search: what it asks.
         desk: handle of the :class:`~motion_ray.cluster.desk.SweepDesk`, which tells the watcher.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, search: Search, desk: Any) -> None:
+    def __init__(
+        self, search: Search, desk: Any, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__()
-        self._search, self._desk = search, desk
+        self._search, self._desk, self._clock = search, desk, clock
+        self._untold: Trial | None = None  # asked for, and the desk does not know it yet
+        self._failing: float | None = None  # since when
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """See :class:`ray.tune.search.Searcher`."""
-        trial = self._search.next()
+        """See :class:`ray.tune.search.Searcher`; nothing now while the storage fails.
+
+        Raises:
+            LedgerError: the record has not been usable for :data:`PATIENCE_SECONDS`.
+            MirrorError: the same of a trial's mirror.
+        """
+        try:
+            suggestion = self._next()
+        except (LedgerError, MirrorError) as error:
+            if self._failing is None:
+                self._failing = self._clock()
+                logger.warning("no trial can be picked now: %s", error)
+            if self._clock() - self._failing > PATIENCE_SECONDS:
+                raise
+            return None
+        self._failing = None
+        return suggestion
+
+    def _next(self) -> dict[str, Any] | str | None:
+        trial = self._search.next() if self._untold is None else self._untold
         match trial:
             case "done":
                 return Searcher.FINISHED
             case "later":
                 return None
             case _:
+                self._untold = trial
                 ray.get(self._desk.add.remote(trial))
+                self._untold = None
                 return {IDENTITY: trial.identity}
 
     def on_trial_complete(

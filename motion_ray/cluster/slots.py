@@ -23,6 +23,7 @@ import ray.train.torch
 from ray.train import FailureConfig, RunConfig
 
 from motion_ray.cluster.background import Background
+from motion_ray.cluster.busy import when_free
 from motion_ray.cluster.environment import prepare_worker_environment
 from motion_ray.cluster.fitting import (
     MAX_PREEMPTIONS,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from motion_ray.types import TrainEvent
 
 LOOK_SECONDS = 0.2  # between two questions for work
-BUSY_SECONDS = 90.0  # a lost worker may hold its folder until its node is known to be dead
 MAX_SLOT_FAILURES = 50  # lost workers of one slot; how often a trial is tried, the desk decides
 
 
@@ -132,18 +132,14 @@ def run_trial(station: Station, order: Order, models: KeptModels) -> Outcome:
 
 
 def _customize(station: Station, order: Order, models: KeptModels, sender: EventSender) -> Outcome:
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            return follow(_events(station, order, models), sender)
-        except FolderBusyError as error:
-            if time.monotonic() > deadline:
-                # Not the trial's fault: have it tried again elsewhere.
-                raise RuntimeError(f"another process still runs this trial: {error}") from error
-            time.sleep(LOOK_SECONDS)
-        except MirrorError as error:
-            # Nor this: storage that fails may be back for the next attempt.
-            raise RuntimeError(f"the copy of this trial cannot be used: {error}") from error
+    try:
+        return when_free(lambda: follow(_events(station, order, models), sender))
+    except FolderBusyError as error:
+        # Not the trial's fault: have it tried again elsewhere.
+        raise RuntimeError(f"another process still runs this trial: {error}") from error
+    except MirrorError as error:
+        # Nor this: storage that fails may be back for the next attempt.
+        raise RuntimeError(f"the copy of this trial cannot be used: {error}") from error
 
 
 def _events(station: Station, order: Order, models: KeptModels) -> Iterator[TrainEvent]:

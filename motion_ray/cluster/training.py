@@ -24,6 +24,7 @@ import ray.exceptions
 import ray.train
 import ray.train.torch
 
+from motion_ray.cluster.busy import when_free
 from motion_ray.cluster.environment import Device, prepare_worker_environment
 from motion_ray.cluster.fitting import (
     fit_in_background,
@@ -71,7 +72,11 @@ def train_in_worker(settings: dict[str, Assignment]) -> Outcome:
 
             device = "cuda" if assignment.device == "gpu" else "cpu"
             out, store = Path(assignment.out), assignment.store
-            return follow(customize(assignment.config, out, store=store, device=device), sender)
+            return when_free(
+                lambda: follow(
+                    customize(assignment.config, out, store=store, device=device), sender
+                )
+            )
     except MotionRayError as error:
         return Outcome(error=error)
     finally:

@@ -72,7 +72,7 @@ def read_motion_file(folder: Path, tell: Tell) -> MotionFile:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         tell(path, f"is no valid YAML{line}: {error.problem}", _EXAMPLE)
         return MotionFile()
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # 2024-02-30, a thousand brackets
         tell(path, "is no valid YAML", _EXAMPLE)
         return MotionFile()
     values = {} if values is None else values

@@ -107,7 +107,7 @@ def parse_recipe_file(path: Path) -> CustomizationConfig:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(path, f"cannot be read ({error.strerror})", "check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also no text, no date
         rule = f"is not valid YAML ({str(error).splitlines()[0]})"
         raise ConfigError(path, rule, "for example 'recipe: puppet' and 'max_steps: 500'") from None
     if not isinstance(content, dict):

@@ -11,7 +11,7 @@ import hashlib
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class _Distribution(BaseModel):
@@ -82,6 +82,13 @@ class ChoiceValue(_Distribution):
 
     kind: Literal["choice"] = "choice"
     values: tuple[Any, ...] = Field(min_length=1)
+
+    @field_validator("values")
+    @classmethod
+    def _finite(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+            raise ValueError("numbers are finite")
+        return values
 
     def at(self, share: float) -> Any:
         """See the base class."""

@@ -7,6 +7,7 @@ page has no outside parts but the links to the pages of the runs.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from motion_ray.customization.run import RunFolder
+from motion_ray.errors import DataError
 from motion_ray.evaluation.charts import Line, line_chart, smoothed
 from motion_ray.evaluation.report import EmbeddedVideo, embed_video
 from motion_ray.files import write_text_atomic
@@ -24,6 +26,8 @@ from motion_ray.sweeps.ranking import Standing, best
 from motion_ray.sweeps.registration import Registered
 from motion_ray.sweeps.status import TrialState
 from motion_ray.sweeps.trial import Trial
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "leaderboard.html"
 DRAWN = 30  # curves in one chart; more cannot be told apart
@@ -47,7 +51,7 @@ def write_leaderboard(
     title: str,
     standings: Mapping[str, Sequence[Standing]],
     registered: Sequence[Registered],
-    run_folder: Callable[[Trial], Path],
+    run_folder: Callable[[Trial], Path | None],
 ) -> Path:
     """Write ``leaderboard.html`` into ``out``, whole or not at all; returns its path.
 
@@ -56,10 +60,10 @@ def write_leaderboard(
         title: of the sweep.
         standings: of each motion, as :func:`motion_ray.sweeps.ranking.rank` gives them.
         registered: what is in the store.
-        run_folder: where a trial ran.
+        run_folder: where a trial ran; null: that cannot be looked at.
 
     Raises:
-        DataError: a video of a run cannot be read.
+        MotionRayError: the page cannot be written.
     """
     environment = Environment(
         loader=ChoiceLoader(
@@ -79,7 +83,7 @@ def write_leaderboard(
         ],
         counts=_counts(standings),
         hours=sum(row.entry.status.seconds for rows in standings.values() for row in rows) / 3600,
-        page_of=lambda trial: _link(RunFolder(run_folder(trial)).report, out),
+        page_of=lambda trial: _link(run_folder(trial), out),
     )
     path = out / FILE_NAME
     write_text_atomic(path, page)
@@ -143,7 +147,7 @@ def _motion(
     name: str,
     rows: Sequence[Standing],
     reference: str | None,
-    run_folder: Callable[[Trial], Path],
+    run_folder: Callable[[Trial], Path | None],
 ) -> _Motion:
     first = best(rows)
     return _Motion(
@@ -151,19 +155,28 @@ def _motion(
         reference=reference,
         best=first,
         rows=rows,
-        videos=[] if first is None else _videos(first, RunFolder(run_folder(first.entry.trial))),
+        videos=[] if first is None else _videos(first, run_folder(first.entry.trial)),
         tradeoff=Markup(tradeoff_chart(rows)),
         losses=Markup(loss_chart(rows)),
         appearance=Markup(appearance_chart(rows)),
     )
 
 
-def _videos(first: Standing, run: RunFolder) -> list[EmbeddedVideo]:
-    """What the weights in the delta drew when they were validated, or the samples of the run."""
-    step = first.entry.delta_step
+def _videos(first: Standing, folder: Path | None) -> list[EmbeddedVideo]:
+    """What the weights in the delta drew when they were validated, or the samples of the run.
+
+    None if one cannot be read: the page has more to tell.
+    """
+    if folder is None:
+        return []
+    run, step = RunFolder(folder), first.entry.delta_step
     files = sorted(run.validation(step).glob("*.mp4")) if step is not None else []
     files = files or sorted(run.samples.rglob("*.mp4"))
-    return [embed_video(file) for file in files[:VIDEOS]]
+    try:
+        return [embed_video(file) for file in files[:VIDEOS]]
+    except DataError as error:
+        log.warning("trial %s is shown without videos: %s", first.entry.trial.short, error)
+        return []
 
 
 def _counts(standings: Mapping[str, Sequence[Standing]]) -> dict[str, int]:
@@ -173,5 +186,7 @@ def _counts(standings: Mapping[str, Sequence[Standing]]) -> dict[str, int]:
     }
 
 
-def _link(target: Path, out: Path) -> str | None:
-    return Path(os.path.relpath(target, out)).as_posix() if target.exists() else None
+def _link(folder: Path | None, out: Path) -> str | None:
+    if folder is None or not (page := RunFolder(folder).report).exists():
+        return None
+    return Path(os.path.relpath(page, out)).as_posix()

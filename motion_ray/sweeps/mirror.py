@@ -5,10 +5,13 @@ to go on elsewhere is copied at every validation and checkpoint: first files, ea
 of its content, then a *snapshot* that lists them, created whole and last. So a copy is always that
 of one moment, whenever the writer is killed. Every attempt writes snapshots and files under its own
 number, and the highest number counts: a process that was given up for lost can neither disturb a
-later attempt nor be taken for it.
+later attempt nor be taken for it. So that it cannot remove what its successor is still reading, an
+attempt *claims* the mirror first; from then on whoever came before writes and removes nothing more,
+except for what it is in the middle of, and that spares its own newest snapshot.
 
 ::
 
+    snapshots/000002.000000.json   attempt 2 has begun; no copy of anything
     snapshots/000002.000007.json   attempt, number: path -> sha256, size, place of the content
     objects/000002/<sha256>        written by attempt 2
     report.html samples/ ...       of a finished run, under their own names, for people
@@ -28,11 +31,12 @@ from pydantic import TypeAdapter, ValidationError
 from motion_ray.errors import MirrorError
 from motion_ray.manifest import canonical_json, plain_files, sha256_of
 from motion_ray.sweeps.place import open_place
-from motion_ray.temporaries import temporary_name
+from motion_ray.temporaries import is_temporary, temporary_name
 
 log = logging.getLogger(__name__)
 
 KEPT = 2  # snapshots of the attempt that writes; a reader may be at the older one
+CLAIM = 0  # number of the snapshot that is none: it only says that an attempt has begun
 LOCAL = ("cache", "store")  # shared on the machine, and published elsewhere
 CHECKPOINTS = "checkpoints/"
 FOR_PEOPLE = ("report.html", "result.json", "run.json", "metrics.jsonl", "samples/")
@@ -79,15 +83,17 @@ class RunMirror:
     # --- the attempt that writes ------------------------------------------------------------------
 
     def begin(self, folder: Path) -> None:
-        """Bring the newest copy into a run folder, and tell earlier attempts that they are over.
+        """Tell earlier attempts that they are over, and bring the newest copy into a run folder.
 
         Args:
             folder: of the run on this machine; the caller alone uses it. What it holds beside the
-                copy is removed, unless there is none yet.
+                copy is removed, unless there is none yet, and so are files half brought.
 
         Raises:
             MirrorError: the storage fails, a later attempt runs, or no copy is whole.
         """
+        self._create(CLAIM, {})  # before anything is read, or it could be removed meanwhile
+        _remove_half_brought(folder)
         snapshot = self._restore(folder, lambda path: True)
         if snapshot:
             for path in plain_files(folder, MirrorError).keys() - snapshot.keys():
@@ -150,7 +156,9 @@ class RunMirror:
         damage: MirrorError | None = None
         tried: set[tuple[int, int]] = set()
         # Listed anew each time: the writer may have gone on and removed what was just read of.
-        while untried := [each for each in self._snapshots() if each not in tried]:
+        while untried := [
+            each for each in self._snapshots() if each[1] != CLAIM and each not in tried
+        ]:
             tried.add(untried[-1])
             try:
                 snapshot = self._read(*untried[-1])
@@ -173,18 +181,23 @@ class RunMirror:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / temporary_name(target.name)
         where = f"{self.uri}/{copied.place}"
-        if not self._place.download(copied.place, temporary):
-            raise MirrorError(where, "is missing, though a snapshot names it", "restore it")
-        if sha256_of(temporary) != copied.sha256:
-            temporary.unlink()
-            raise MirrorError(where, "is damaged: its content changed", "restore it")
-        os.replace(temporary, target)
+        try:
+            if not self._place.download(copied.place, temporary):
+                raise MirrorError(where, "is missing, though a snapshot names it", "restore it")
+            if sha256_of(temporary) != copied.sha256:
+                raise MirrorError(where, "is damaged: its content changed", "restore it")
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)  # in a checkpoint, it would make that one unusable
 
     def _write(self, snapshot: Snapshot) -> None:
         """Create the next snapshot of this attempt."""
-        self._refuse_if_succeeded()
         self._number += 1
-        path = _path(self._attempt, self._number)
+        self._create(self._number, snapshot)
+
+    def _create(self, number: int, snapshot: Snapshot) -> None:
+        self._refuse_if_succeeded(self._snapshots())
+        path = _path(self._attempt, number)
         content = {name: asdict(copied) for name, copied in snapshot.items()}
         if not self._place.create(path, canonical_json(content).encode()):
             rule = "was written by another process with the same number of attempt"
@@ -209,21 +222,28 @@ class RunMirror:
         found = [_NAME.fullmatch(name) for name in self._place.names("snapshots")]
         return sorted((int(name[1]), int(name[2])) for name in found if name)
 
-    def _refuse_if_succeeded(self) -> None:
-        last = max((attempt for attempt, _ in self._snapshots()), default=0)
+    def _refuse_if_succeeded(self, snapshots: list[tuple[int, int]]) -> None:
+        last = max((attempt for attempt, _ in snapshots), default=0)
         if last > self._attempt:
             rule = f"attempt {last} has taken over from attempt {self._attempt}"
             raise MirrorError(self.uri, rule, "nothing has to be done")
 
     def _prune(self, keep: int) -> None:
-        """Remove what only older snapshots need. First those: none ever names what is not there."""
+        """Remove what only older snapshots need. First those: none ever names what is not there.
+
+        A later attempt that claims the mirror before this looks is left alone; one that does so
+        afterwards begins with the newest snapshot of this attempt, which stays.
+        """
         snapshots = self._snapshots()
+        self._refuse_if_succeeded(snapshots)
         kept = [each for each in snapshots if each[0] == self._attempt][-keep:]
         for attempt, number in snapshots:
             if (attempt, number) not in kept:
                 self._place.remove(_path(attempt, number))
         needed = {copied.place for each in kept for copied in self._read(*each).values()}
         for attempt in self._place.names("objects"):
+            if attempt > f"{self._attempt:06d}":
+                continue  # of a later attempt, whose snapshots were not looked at
             for digest in self._place.names(f"objects/{attempt}"):
                 place = f"objects/{attempt}/{digest}"
                 if place not in needed:
@@ -241,6 +261,13 @@ class RunMirror:
 
 def _path(attempt: int, number: int) -> str:
     return f"snapshots/{attempt:06d}.{number:06d}.json"
+
+
+def _remove_half_brought(folder: Path) -> None:
+    """Remove files that a killed attempt was bringing; only the caller uses the folder."""
+    for path in plain_files(folder, MirrorError) if folder.is_dir() else ():
+        if path.split("/")[0] not in LOCAL and is_temporary(path.rpartition("/")[2]):
+            (folder / path).unlink()
 
 
 def _stays_inside(path: str) -> bool:

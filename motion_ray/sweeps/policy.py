@@ -18,9 +18,13 @@ step. A trial is ended
   that appearance alone would crown.
 
 A trial that has given up appearance within the floor for a better motion is never ended for it, and
-a trial that has learned less never ends another. No verdict falls before a grace period, none on
-one validation alone, and none without a rival that is still running or has finished: of the trials
-of a motion one always remains.
+a trial that has learned less never ends another. No verdict falls before a grace period. A trial
+that diverges needs no rival, and one validation is enough once its loss is twice beyond the bound.
+No other verdict falls on one validation alone, and none without a rival that is still running or
+has finished: of the trials of a motion that do not diverge one always remains.
+
+Everything is looked at when a trial is validated, and only trials with a floor are: a policy needs
+one (``validation.floor``, or ``appearance`` of the sweep).
 """
 
 from __future__ import annotations

@@ -73,17 +73,25 @@ class Search:
         ledger.add(trials)
         statuses = ledger.statuses()
         self._again = deque(each for each in trials if not statuses[each.identity].state.over)
+        # What a searcher has suggested, while it is not on record yet.
+        self._suggested: tuple[StudyRecord, Sequence[Coordinate] | None] | None = None
 
     def next(self) -> Trial | Literal["later", "done"]:
         """The trial to run next: one that was interrupted, or a new one.
 
-        ``later`` means that results have to come in first.
+        ``later`` means that results have to come in first. After an error it can be called again,
+        and goes on where it was.
 
         Raises:
             LedgerError: the record cannot be read or written.
+            MirrorError: what a trial has measured cannot be read.
         """
         if self._again:
-            return self._again.popleft()
+            return self._give()
+        if self._suggested is not None:
+            trial = self._record(*self._suggested)
+            if trial is not None:
+                return trial
         self._tell_results()
         # The search that has asked least is next, so that none waits for the others.
         for record in sorted(self._records.values(), key=lambda each: len(each.asked)):
@@ -93,11 +101,20 @@ class Search:
                     return trial
         return "later" if any(each.unasked for each in self._records.values()) else "done"
 
+    def _give(self) -> Trial:
+        self._ledger.add([self._again[0]])
+        return self._again.popleft()
+
     def _ask(self, record: StudyRecord) -> Trial | None:
+        place = self._suggesters[record.study.identity].suggest(len(record.asked) + 1)
+        self._suggested = record, place
+        return self._record(record, place)
+
+    def _record(self, record: StudyRecord, place: Sequence[Coordinate] | None) -> Trial | None:
         study, number = record.study, len(record.asked) + 1
-        place = self._suggesters[study.identity].suggest(number)
         if place is None:
             self._write(record, Declined(study=study.identity))
+            self._suggested = None
             return None
         settings = study.settings(place)
         trial = self._maker.make(study.motion, {**study.point, **settings}, study.seed)
@@ -106,8 +123,9 @@ class Search:
             record,
             Asked(study=study.identity, number=number, trial=trial.identity, settings=settings),
         )
-        self._ledger.add([trial])
-        return trial
+        self._suggested = None
+        self._again.append(trial)
+        return self._give()
 
     def _tell_results(self) -> None:
         for record in self._records.values():

@@ -56,7 +56,9 @@ EXAMPLES = {
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False
+    )
 
 
 class RandomSearch(_Frozen):
@@ -143,6 +145,7 @@ class SweepSpec(_Frozen):
     stall_timeout_s: float = Field(
         default=3600.0,
         gt=0,
+        allow_inf_nan=True,  # .inf: never
         description="seconds without a sign of progress after which a trial's process is killed",
     )
 
@@ -155,6 +158,13 @@ class SweepSpec(_Frozen):
         if value not in SEARCHERS:
             raise ValueError(f"is one of {', '.join(SEARCHERS)}")
         return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("lists every seed once")
+        return seeds
 
     @field_validator("grid")
     @classmethod
@@ -202,7 +212,7 @@ def load_spec(path: Path, motions: Iterable[str] = ()) -> SweepSpec:
     except OSError as error:
         fix = f"write one, for example with the line {EXAMPLES['grid']}"
         raise ConfigError(path, f"cannot be read ({error.strerror})", fix) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2024-02-30, or many brackets
         rule = f"is not valid YAML ({' '.join(str(error).split())})"
         raise ConfigError(path, rule, f"for example {EXAMPLES['grid']}") from None
     content = {} if content is None else content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from motion_ray.sweeps.identity import ContentHashes
 from motion_ray.sweeps.spec import SweepSpec
 from motion_ray.sweeps.trial import Trial
 
+log = logging.getLogger(__name__)
+
 Resolve = Callable[[CustomizationConfig], CustomizationConfig]
 
 
@@ -28,7 +31,7 @@ def list_trials(
     """All trials of a sweep that needs no searcher, in the order in which they should start.
 
     Every motion gets its first trial before any gets its second, so that a sweep that is cut short
-    has something of each.
+    has something of each. What several samples drew alike, e.g. from a few choices, is one trial.
 
     Args:
         spec: the sweep.
@@ -36,8 +39,8 @@ def list_trials(
         defaults: dotted settings below those of the sweep, e.g. ``{"engine.name": "deepspeed"}``.
 
     Raises:
-        ConfigError: an unknown setting or a wrong value, two folders with one name, two choices
-            that give the same trial, or a searcher.
+        ConfigError: an unknown setting or a wrong value, two folders with one name, two values of
+            the grid that give the same trial, or a searcher.
         DataError: a motion or regularization folder cannot be used.
         BaseModelError: the base model cannot be used.
     """
@@ -45,14 +48,19 @@ def list_trials(
         rule = f"{spec.searcher} picks trials as results come in, so they cannot be listed"
         raise ConfigError("searcher", rule, "for example searcher: listed")
     maker = TrialMaker(spec, resolve=resolve, defaults=defaults)
-    trials = tuple(maker.listed())
-    seen: dict[str, Trial] = {}
-    for trial in trials:
-        twin = seen.setdefault(trial.identity, trial)
-        if twin is not trial:
+    kept: dict[str, tuple[int, Trial]] = {}
+    again = 0
+    for sample, trial in maker.listed():
+        first, twin = kept.setdefault(trial.identity, (sample, trial))
+        if twin is trial:
+            continue
+        if sample == first:
             rule = f"{twin.label!r} and {trial.label!r} of {trial.motion} are the same trial"
-            raise ConfigError("sweep", rule, "list every value and every seed once")
-    return trials
+            raise ConfigError("sweep", rule, "list every value once")
+        again += 1
+    if again:
+        log.warning("%d of %d trials are drawn again and run once", again, again + len(kept))
+    return tuple(trial for _, trial in kept.values())
 
 
 class TrialMaker:
@@ -87,18 +95,19 @@ class TrialMaker:
         self._bases = {motion: self._base_config(motion) for motion in spec.motions}
         self._names = self._checked_names()
 
-    def listed(self) -> Iterator[Trial]:
-        """The product of grid, samples, seeds and motions; motions change fastest.
+    def listed(self) -> Iterator[tuple[int, Trial]]:
+        """The product of grid, samples, seeds and motions, each with its sample from 0; motions
+        change fastest.
 
         Raises:
             ValueError: the sweep has a searcher, which picks settings as results come in.
         """
         if self.spec.searcher != "listed":
             raise ValueError(f"searcher {self.spec.searcher} picks the trials, use make()")
-        for settings in self._points():
+        for sample, settings in self._points():
             for seed in self.spec.seeds:
                 for motion in self.spec.motions:
-                    yield self.make(motion, settings, seed)
+                    yield sample, self.make(motion, settings, seed)
 
     def make(self, motion: str, settings: Mapping[str, Any], seed: int) -> Trial:
         """One trial.
@@ -127,14 +136,14 @@ class TrialMaker:
         products = itertools.product(*self.spec.grid.values())
         return [dict(zip(names, values, strict=True)) for values in products]
 
-    def _points(self) -> Iterator[dict[str, Any]]:
+    def _points(self) -> Iterator[tuple[int, dict[str, Any]]]:
         search = self.spec.random
         for sample in range(search.samples if search is not None else 1):
             settings = search.settings.items() if search is not None else ()
             seed = search.seed if search is not None else 0
             drawn = {name: draw(values, seed, name, sample) for name, values in settings}
             for point in self.grid():
-                yield point | drawn
+                yield sample, point | drawn
 
     def _base_config(self, motion: str) -> CustomizationConfig:
         spec = self.spec

@@ -12,14 +12,14 @@ from motion_ray.cluster.desk import (
     SweepDesk,
 )
 from motion_ray.cluster.outcome import Outcome
-from motion_ray.cluster.relay import Attempt
+from motion_ray.cluster.relay import CAPACITY, Attempt
 from motion_ray.cluster.runs import Runs, run_folder, settle_finished
 from motion_ray.cluster.stall import Stall
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.run import RunFolder
 from motion_ray.errors import DataError
 from motion_ray.sweeps.ledger import Ledger
-from motion_ray.sweeps.status import TrialState
+from motion_ray.sweeps.status import TrialState, TrialStatus
 from motion_ray.sweeps.trial import Trial
 from motion_ray.types import Checkpointed, RunFinished, RunStarted, StepDone
 
@@ -257,3 +257,27 @@ def test_behind_an_address_a_trial_has_a_mirror_and_a_store_there(
     assert order.out == str(run_folder(tmp_path, trials[0]))
     assert order.mirror == f"memory://m/runs/sliding/{trials[0].short}"
     assert order.store == f"{order.mirror}/store"
+
+
+def test_a_script_that_does_not_ask_for_long_misses_steps_and_nothing_else(
+    desk: SweepDesk, trials: list[Trial]
+) -> None:
+    desk.add(trials[0])
+    desk.post(trials[0].identity)
+    taken(desk, "left")
+    total = 3 * CAPACITY
+    for number in range(1, total + 1):
+        desk.push("left", trials[0].identity, [step(number)])
+    desk.push("left", trials[0].identity, [Checkpointed(total, "checkpoint")])
+    desk.conclude("left", trials[0].identity, 1, Outcome(finished=DONE))
+    items = [news.item for news in desk.drain()]
+    steps = [item.step for item in items if isinstance(item, StepDone)]
+    assert steps == list(range(total - len(steps) + 1, total + 1))
+    assert CAPACITY // 2 <= len(steps) <= CAPACITY
+    others = [item for item in items if not isinstance(item, StepDone)]
+    assert [type(item) for item in others] == [
+        *(Attempt, Attempt, Trial, TrialStatus, Checkpointed, TrialStatus)
+    ]
+    assert items[-1] is others[-1]
+    assert isinstance(items[-1], TrialStatus) and items[-1].state is TrialState.FINISHED
+    assert desk.drain() == []

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from motion_ray.backbones.unet3d import EMBEDDED
 from motion_ray.cluster.environment import prepare_worker_environment
 from motion_ray.cluster.paths import lasting_path, with_absolute_paths
 from motion_ray.cluster.relay import CAPACITY, EventRelay
-from motion_ray.cluster.resources import WorkerResources, choose_resources
+from motion_ray.cluster.resources import WorkerResources, choose_resources, count_workers
 from motion_ray.cluster.session import write_token
 from motion_ray.config import CustomizationConfig
 from motion_ray.errors import ConfigError
@@ -47,6 +48,16 @@ def test_a_worker_asks_for_what_some_node_can_give(
 def test_a_cluster_without_cores_is_refused() -> None:
     with pytest.raises(ConfigError, match="no node has a CPU core"):
         choose_resources([node(0)], "auto", None)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "expected"),
+    [(2, 2), (1, 4), (0.6, 4), (0.5, 8), (0.4, 8), (1 / 3, 12), (0.25, 16)],
+)
+def test_a_part_of_a_gpu_lies_on_one_of_them(gpus: float, expected: int) -> None:
+    resources = WorkerResources("gpu", 1, gpus)
+    assert count_workers([node(64, 4), node(64), node(64, 8, alive=False)], resources) == expected
+    assert count_workers([node(3, 4)], resources) == min(3, expected)
 
 
 def test_a_lasting_path_is_absolute_and_never_where_ray_deletes(tmp_path: Path) -> None:
@@ -84,6 +95,18 @@ def test_every_folder_of_a_config_becomes_absolute(
     kept = with_absolute_paths(embedded, tmp_path)
     assert kept.base == "puppet"
     assert kept.validation.floor is not None and kept.validation.floor.clip_model == "puppet"
+
+
+def test_a_folder_of_the_same_name_does_not_take_the_embedded_models_place(
+    tiny_run: CustomizationConfig, tmp_path: Path
+) -> None:
+    floor = {"clip_model": EMBEDDED, "value": 0.2, "relative": None}
+    config = tiny_run.replace({"base": EMBEDDED, "validation": {"floor": floor}})
+    moved = with_absolute_paths(config, tmp_path)
+    (tmp_path / EMBEDDED).mkdir()
+    assert with_absolute_paths(config, tmp_path) == moved
+    assert moved.validation.floor is not None
+    assert (moved.base, moved.validation.floor.clip_model) == (EMBEDDED, EMBEDDED)
 
 
 def test_a_worker_finds_the_programs_of_its_environment_first() -> None:

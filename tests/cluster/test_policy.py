@@ -12,11 +12,13 @@ from motion_ray.cluster.policy import PolicyScheduler
 from motion_ray.cluster.runs import Runs, run_folder
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.run import RunFolder
+from motion_ray.errors import LedgerError, MirrorError
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.spec import PolicySettings
 from motion_ray.sweeps.trial import Trial
 from motion_ray.types import StepDone, Validated
 
+FAILS = {LedgerError: "statuses", MirrorError: "metrics"}
 CONTINUE, STOP = "CONTINUE", "STOP"  # Ray Tune's words
 
 
@@ -88,3 +90,28 @@ def test_nothing_is_judged_without_a_new_validation(
     scheduler._settings = PolicySettings()
     assert scheduler.on_trial_result(None, *result(worse.identity)) == CONTINUE
     assert scheduler.on_trial_result(None, *result(worse.identity, 0.31)) == STOP
+
+
+@pytest.mark.parametrize("error", [LedgerError, MirrorError])
+def test_storage_that_fails_neither_ends_the_sweep_nor_uses_a_validation_up(
+    pair: tuple[Ledger, list[Trial], Path], error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, (_, worse), runs = pair
+    scheduler = PolicyScheduler(PolicySettings(), ledger.uri, Runs(runs), Desk())
+
+    def fail(*_: Any) -> None:
+        raise error("s3://bucket", "cannot be read: timed out", "check the address")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Runs if error is MirrorError else Ledger, FAILS[error], fail)
+        assert scheduler.on_trial_result(None, *result(worse.identity)) == CONTINUE
+    assert scheduler.on_trial_result(None, *result(worse.identity)) == STOP
+
+
+def test_the_record_is_listed_once_however_many_trials_a_motion_has(
+    pair: tuple[Ledger, list[Trial], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, (_, worse), runs = pair
+    scheduler = PolicyScheduler(PolicySettings(), ledger.uri, Runs(runs), Desk())
+    monkeypatch.setattr(Ledger, "status", None)
+    assert scheduler.on_trial_result(None, *result(worse.identity)) == STOP

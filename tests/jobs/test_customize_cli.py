@@ -172,3 +172,14 @@ def test_the_module_runs_as_a_program_and_starts_no_cluster_for_bad_input(tmp_pa
         timeout=120,
     )
     assert json.loads(ran.stdout) == [2, False], ran.stderr
+
+
+@pytest.mark.parametrize("words", [["--resources", "gpu=1"], ["--retry-failed"], ["--work", "w"]])
+def test_what_belongs_to_a_sweep_is_refused_for_a_single_run(
+    words: list[str], good: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*good, *words])
+    assert ended.value.code == 2
+    assert f"{words[0]} belongs to a sweep" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

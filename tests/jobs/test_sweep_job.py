@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
+from jobs.checks import check_configs, check_input
 from jobs.customize import arguments, main
+from jobs.signals import StopSignals
 from jobs.sweep import (
     Work,
-    check_trials,
+    check_policy,
     check_validation,
+    conclude,
     open_record,
     parse_resources,
     read_spec,
@@ -109,6 +112,44 @@ def test_what_goes_with_no_address_or_with_none_is_refused_at_once(tmp_path: Pat
     with pytest.raises(ConfigError, match="needs run folders that all nodes see"):
         check_validation(beside, folders)
     check_validation(beside, sweep_folders("out", None, tmp_path, None))
+
+
+def test_a_policy_is_refused_where_nothing_would_ever_be_judged(
+    tiny_run: CustomizationConfig,
+) -> None:
+    floor = {"clip_model": "puppet", "value": 0.2, "relative": None}
+    bare = Trial("a" * 64, "m", {}, tiny_run.replace({"validation": {"floor": None}}))
+    scored = Trial("b" * 64, "m", {}, tiny_run.replace({"validation": {"floor": floor}}))
+    spec = parse_spec({"motions": ["m"], "policy": {}})
+    with pytest.raises(ConfigError, match=r"policy: judges .*for example appearance: {clip_model"):
+        check_policy(spec, [bare, bare])
+    check_policy(spec, [bare, scored])
+    check_policy(parse_spec({"motions": ["m"]}), [bare])
+
+
+def test_a_recipe_file_says_itself_which_engine_it_wants_and_a_named_recipe_does_not(
+    tiny_run: CustomizationConfig, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yml"
+    recipe.write_text(yaml.safe_dump(tiny_run.model_dump(mode="json")))
+    changes = {"regularization.source": "none", "clips.frames": 4}
+    others = {"motions": [tiny_run.motion], "set": changes}
+    for name, engine in ((str(recipe), "torch"), ("puppet", "deepspeed")):
+        plan = check_input(
+            recipe=name,
+            base=None,
+            motion=tiny_run.motion,
+            sets=[f"{setting}={value}" for setting, value in changes.items()],
+            out=str(tmp_path / "out"),
+            store=None,
+            here=tmp_path,
+        )
+        [trial] = (
+            Workload(parse_spec({"recipe": name, **others}), tmp_path)
+            .known(Ledger(tmp_path / "ledger"))
+            .trials
+        )
+        assert trial.config == plan.config and trial.config.engine.name == engine
 
 
 def test_a_searcher_whose_package_is_missing_is_refused_with_a_way_to_get_it(
@@ -208,8 +249,46 @@ def test_the_record_is_opened_with_what_is_left_to_run(
 def test_a_clip_that_is_too_short_is_found_before_anything_runs(
     tiny_run: CustomizationConfig,
 ) -> None:
-    good = Trial("a" * 64, "m", {}, tiny_run)
-    long = Trial("b" * 64, "m", {}, tiny_run.replace({"clips": {"frames": 99}}))
-    check_trials([good])
+    long = tiny_run.replace({"clips": {"frames": 99}})
+    check_configs([tiny_run])
     with pytest.raises(DataError, match="frames"):
-        check_trials([good, long])
+        check_configs([tiny_run, long])
+
+
+def test_a_sweep_is_refused_for_whatever_a_single_run_is(
+    tiny_run: CustomizationConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clip").mkdir()
+    encoder = {"clip_model": str(tmp_path / "clip"), "value": 0.2, "relative": None}
+    floor = {"clip_model": "puppet", "value": 0.2, "relative": None}
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"validation": {"floor": floor, "prompts": []}}, "an appearance floor needs prompts"),
+        ({"validation": {"floor": encoder}}, "is missing"),
+        ({"validation": {"publish": True}, "name": "a" * 63}, "-step-"),
+        ({"base": str(tmp_path / "clip")}, "model_index.json"),
+    ]
+    for number, (changes, message) in enumerate(wrong):
+        recipe = tmp_path / f"{number}.yaml"
+        values = tiny_run.replace(changes).model_dump(mode="json")
+        recipe.write_text(yaml.safe_dump(values))
+        out = ["--recipe", str(recipe), "--out", str(tmp_path / f"out-{number}")]
+        for words in (["--motion", tiny_run.motion], ["--motions", tiny_run.motion]):
+            assert main([*words, *out]) == 2
+            assert message in capsys.readouterr().err
+        assert not (tmp_path / f"out-{number}").exists()
+
+
+def test_what_could_not_be_registered_is_said_at_the_end_and_in_the_exit_code(
+    tiny_run: CustomizationConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = sweep_folders(str(tmp_path / "out"), None, tmp_path, None)
+    trial, ledger = Trial("a" * 64, "m", {}, tiny_run), Ledger(folders.ledger)
+    open_record(ledger, folders, [trial], retry_failed=False)
+    ledger.start(trial.identity)
+    ledger.finish(trial.identity, 1, RunFinished(1, 1, "max_steps", "m@1", "s", "r"), 1.0)
+    with StopSignals() as signals:
+        assert conclude(ledger, KnownTrials((trial,), 0), folders, signals) == 1
+    told = capsys.readouterr()
+    assert "1 done, 0 failed, 0 left" in told.out and "leaderboard" in told.out
+    assert told.err.startswith("error: s: ") and told.err.count("\n") == 1
+    assert (tmp_path / "out" / "leaderboard.html").exists()

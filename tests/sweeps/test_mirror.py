@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 from motion_ray.errors import MirrorError
 from motion_ray.sweeps.mirror import RunMirror
+from motion_ray.temporaries import temporary_name
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -171,6 +173,101 @@ def test_an_attempt_that_was_given_up_cannot_disturb_the_one_that_took_over(
     third.mkdir()
     RunMirror(uri, attempt=3).begin(third)
     assert contents(third) == contents(other)
+
+
+def test_an_attempt_is_over_as_soon_as_the_next_one_begins_to_read(
+    uri: str, folder: Path, tmp_path: Path
+) -> None:
+    lost, second = RunMirror(uri, attempt=1), RunMirror(uri, attempt=2)
+    lost.begin(folder)
+    lost.push(folder)
+    before, download, steps = contents(folder), second._place.download, iter((4, 6, 8))
+
+    def lost_goes_on(path: str, target: Path) -> bool:
+        for number in steps:
+            step(folder, number)
+            with pytest.raises(MirrorError, match="attempt 2 has taken over from attempt 1"):
+                lost.push(folder)
+        return download(path, target)
+
+    second._place.download = lost_goes_on  # type: ignore[method-assign]
+    other = tmp_path / "node-2"
+    other.mkdir()
+    second.begin(other)
+    assert contents(other) == before
+    second.push(other)
+    third = tmp_path / "node-3"
+    third.mkdir()
+    RunMirror(uri, attempt=3).begin(third)
+    assert contents(third) == before
+
+
+@pytest.mark.parametrize("call", ["create", "remove", "names"])
+def test_an_attempt_that_is_taken_over_in_a_push_removes_nothing_of_the_next(
+    uri: str, folder: Path, tmp_path: Path, call: str
+) -> None:
+    for moment in itertools.count():
+        node, mirror = tmp_path / f"lost-{moment}", f"{uri}/{moment}"
+        shutil.copytree(folder, node)
+        lost, second = RunMirror(mirror, attempt=1), RunMirror(mirror, attempt=2)
+        lost.begin(node)
+        for number in (4, 6):
+            lost.push(node)
+            step(node, number)
+        other = tmp_path / f"other-{moment}"
+        other.mkdir()
+        original, calls = getattr(lost._place, call), itertools.count()
+        begun: list[int] = []
+
+        def taken_over(
+            *args: Any,
+            original: Any = original,
+            calls: Any = calls,
+            moment: int = moment,
+            second: RunMirror = second,
+            other: Path = other,
+            begun: list[int] = begun,
+        ) -> Any:
+            if next(calls) == moment:
+                begun.append(moment)
+                second.begin(other)
+                step(other, 20)
+                second.push(other)
+            return original(*args)
+
+        setattr(lost._place, call, taken_over)
+        with contextlib.suppress(MirrorError):
+            lost.push(node)
+        if not begun:
+            break
+        third = tmp_path / f"third-{moment}"
+        third.mkdir()
+        RunMirror(mirror, attempt=3).begin(third)
+        assert contents(third) == contents(other)
+    assert moment
+
+
+def test_nothing_half_brought_stays_in_a_checkpoint(uri: str, folder: Path, tmp_path: Path) -> None:
+    first = RunMirror(uri, attempt=1)
+    first.begin(folder)
+    first.push(folder)
+    first.push(folder)
+    other = tmp_path / "node-2"
+    checkpoint = other / "checkpoints" / "step-00000002"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / temporary_name("weights.safetensors")).write_bytes(b"of a killed attempt")
+    second = RunMirror(uri, attempt=2)
+
+    def fill_the_disk(path: str, target: Path) -> bool:
+        target.write_bytes(b"half")
+        raise MirrorError(target, "cannot be written: the disk is full", "free some space")
+
+    second._place.download = fill_the_disk  # type: ignore[method-assign]
+    with pytest.raises(MirrorError, match="the disk is full"):
+        second.begin(other)
+    assert contents(other) == {}
+    RunMirror(uri, attempt=3).begin(other)
+    assert contents(other) == contents(folder)
 
 
 def damage(uri: str, pattern: str) -> None:

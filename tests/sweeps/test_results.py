@@ -11,6 +11,7 @@ import pytest
 
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.loop import customize
+from motion_ray.errors import DeltaError, MirrorError
 from motion_ray.store import DeltaStore
 from motion_ray.sweeps.curves import Curve
 from motion_ray.sweeps.leaderboard import tradeoff_chart, write_leaderboard
@@ -20,6 +21,7 @@ from motion_ray.sweeps.results import publish_results
 from motion_ray.sweeps.status import TrialState, TrialStatus
 from motion_ray.sweeps.trial import Trial
 from motion_ray.types import RunFinished
+from tests.crash import numbered_delta
 from tests.sweeps.recorded_curves import recorded
 from tests.sweeps.samples import result, trial
 
@@ -171,3 +173,55 @@ def test_the_best_delta_is_registered_once(tiny_run: CustomizationConfig, tmp_pa
     page = better.page.read_text()
     assert "slide@2" in page and page.count("<video") > 0
     assert f'href="runs/{fast.short}/report.html"' in page
+
+
+def _finish(ledger: Ledger, one: Trial, folder: Path, seed: int) -> None:
+    """A finished trial with a store in its folder."""
+    reference = DeltaStore(folder / "store").publish(numbered_delta(seed), one.motion)
+    ledger.add([one])
+    attempt = ledger.start(one.identity)
+    assert attempt is not None
+    places = {"store": str(folder / "store"), "report": str(folder / "report.html")}
+    finished = dataclasses.replace(result(motion=one.motion), delta=reference, **places)
+    ledger.finish(one.identity, attempt, finished, seconds=1.0)
+
+
+def test_one_unusable_trial_costs_the_others_neither_registration_nor_page(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, store = Ledger(tmp_path / "ledger"), str(tmp_path / "store")
+    waving, jumping, lost = trial(1, "waving"), trial(2, "jumping"), trial(3, "bowing")
+    for seed, one in enumerate((waving, jumping, lost)):
+        _finish(ledger, one, tmp_path / one.short, seed)
+    for file in (tmp_path / waving.short / "store").rglob("*.safetensors"):
+        file.write_bytes(b"damaged")
+    (tmp_path / jumping.short / "samples").mkdir()
+    (tmp_path / jumping.short / "samples" / "a.mp4").write_bytes(b"no video")
+
+    def folder(one: Trial) -> Path:
+        if one is not jumping and one.motion == "bowing":
+            raise MirrorError("s3://bucket/bowing", "cannot be read", "check the address")
+        return tmp_path / one.short
+
+    found = publish_results(ledger, folder, tmp_path, store, "night 1")
+    assert [each.reference for each in found.registered] == ["jumping@1", "bowing@1"]
+    assert [type(each) for each in found.problems] == [MirrorError, DeltaError]
+    page = found.page.read_text()
+    assert all(one.short in page for one in (waving, jumping, lost))
+    assert "waving: trial" in caplog.text and "is shown without videos" in caplog.text
+
+
+def test_a_sweep_whose_folder_was_moved_is_registered_all_the_same(tmp_path: Path) -> None:
+    old, new = tmp_path / "night-1", tmp_path / "best"
+    one, other = trial(1, "waving"), trial(2, "jumping")
+    ledger = Ledger(old / "ledger")
+    _finish(ledger, one, old / "runs" / one.short, 1)
+    _finish(ledger, other, old / "runs" / other.short, 2)
+    (old / "runs" / other.short / "store").rename(tmp_path / "elsewhere")
+    old.rename(new)
+    found = publish_results(
+        Ledger(new / "ledger"), lambda each: new / "runs" / each.short, new, str(new / "store"), ""
+    )
+    assert [each.reference for each in found.registered] == ["waving@1"]
+    [problem] = found.problems
+    assert str(old) in str(problem)  # the record's own place, where there is no other

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -245,3 +247,33 @@ def test_a_damaged_entry_is_told(folder: Path, tmp_path: Path) -> None:
         file.write_text(bad)
         with pytest.raises(LedgerError, match=r"000002.json: is damaged"):
             SearchLog(tmp_path / "out").records(sweep.studies)
+
+
+@pytest.mark.parametrize("suggester", [Hasher, Careful])
+@pytest.mark.parametrize("part", ["log", "ledger"])
+def test_a_search_whose_storage_fails_goes_on_as_if_nothing_had_happened(
+    folder: Path, tmp_path: Path, suggester: Any, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Sweep(folder, tmp_path / "whole")
+    trials = whole.run(whole.search(suggester), 3)
+    sweep = Sweep(folder, tmp_path / "out")
+    search = sweep.search(suggester)
+    place, calls = getattr(sweep, part)._place, itertools.count()
+    create, ask = place.create, search.next
+
+    def fail_at_first(path: str, data: bytes) -> bool:
+        if not path.startswith("events") and next(calls) % 2 == 0:
+            raise LedgerError(path, "cannot be written: timed out", "check the address")
+        return create(path, data)
+
+    def patient() -> Any:
+        while True:
+            with contextlib.suppress(LedgerError):
+                return ask()
+
+    place.create = fail_at_first
+    monkeypatch.setattr(search, "next", patient)
+    started = sweep.run(search, 3)
+    assert [each.identity for each in started] == [each.identity for each in trials]
+    assert sweep.log.entries() == whole.log.entries()
+    Sweep(folder, tmp_path / "out").search(suggester)  # it can be found again

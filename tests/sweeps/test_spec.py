@@ -72,6 +72,19 @@ def test_every_example_in_the_messages_is_valid() -> None:
         ),
         ({"stall_timeout_s": 0}, "sweep: stall_timeout_s", "greater than 0"),
         ({"searcher": "optuna"}, "sweep", "needs random settings"),
+        ({"resources": {"gpu": float("inf")}}, "sweep: resources.gpu", "finite number"),
+        ({"policy": {"confidence": float("nan")}}, "sweep: policy.confidence", "finite number"),
+        (
+            {
+                "random": {
+                    "samples": 2,
+                    "settings": {"a": {"kind": "choice", "values": [1.0, float("inf")]}},
+                }
+            },
+            "sweep: random.settings.a.choice.values",
+            "numbers are finite",
+        ),
+        ({"seeds": [0, 0]}, "sweep: seeds", "lists every seed once"),
         ({"resources": {"gpu": 1.5}}, "sweep: resources.gpu", "a part of one GPU or a whole"),
         ({"policy": {"grase": 1}}, "sweep: policy.grase", "there is no such key"),
         (
@@ -111,10 +124,19 @@ def test_a_missing_and_a_broken_file_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_spec(tmp_path / "none.yaml")
     file = tmp_path / "sweep.yaml"
-    for text, rule in [("a: [", "not valid YAML"), ("- a", "holds keys and values")]:
+    for text, rule in [
+        ("a: [", "not valid YAML"),
+        ("- a", "holds keys and values"),
+        ("recipe: 2024-02-30", "not valid YAML"),
+        (f"motions: {'[' * 5000}", "not valid YAML"),
+    ]:
         file.write_text(text)
         with pytest.raises(ConfigError, match=rule):
             load_spec(file)
+
+
+def test_a_trial_may_take_for_ever_where_that_is_asked_for() -> None:
+    assert parse_spec(MOTIONS | {"stall_timeout_s": float("inf")}).stall_timeout_s == float("inf")
 
 
 def test_a_draw_depends_on_seed_setting_and_sample_alone() -> None:

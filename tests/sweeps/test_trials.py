@@ -145,13 +145,34 @@ def test_a_searchers_trials_are_made_one_by_one(folder: Path) -> None:
     [
         ({"grid": {"optimizer.rate": [1]}}, "optimizer.rate: there is no such setting"),
         ({"grid": {"batch_size": [0]}}, "batch_size: .*greater than or equal to 1"),
-        ({"seeds": [0, 0]}, "are the same trial; list every value and every seed once"),
-        ({"grid": {"max_steps": [5, 5.0]}}, "are the same trial"),
+        ({"seeds": [0, 0]}, r"seeds: lists every seed once; for example seeds: \[0, 1\]"),
+        ({"grid": {"max_steps": [5, 5.0]}}, "are the same trial; list every value once"),
     ],
 )
 def test_a_wrong_sweep_is_refused(folder: Path, values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         list_trials(sweep(folder, **values))
+
+
+def test_what_is_drawn_again_is_run_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sizes = {"kind": "choice", "values": [1, 2, 3, 4]}
+    drawn = {"settings": {"batch_size": sizes}}
+    few = list_trials(sweep(folder, random={"samples": 4, **drawn}))
+    assert not caplog.records or "drawn again" in caplog.text
+    trials = list_trials(sweep(folder, random={"samples": 40, **drawn}))
+    assert sorted(trial.config.batch_size for trial in trials) == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert caplog.records[-1].getMessage() == "72 of 80 trials are drawn again and run once"
+    assert list(trials[: len(few)]) == list(few)  # more samples come behind those there were
+    grid = {"max_steps": [5, 5.0]}
+    with pytest.raises(ConfigError, match="are the same trial"):
+        list_trials(sweep(folder, grid=grid, random={"samples": 4, **drawn}))
+
+
+def test_a_seed_is_listed_once_with_a_searcher_too(folder: Path) -> None:
+    lr = {"kind": "loguniform", "low": 1e-5, "high": 1e-2}
+    drawn = {"samples": 2, "settings": {"optimizer.lr": lr}}
+    with pytest.raises(ConfigError, match="seeds: lists every seed once"):
+        sweep(folder, searcher="optuna", random=drawn, seeds=[1, 0, 1])
 
 
 def test_two_folders_with_one_name_are_refused(folder: Path) -> None:
