@@ -133,6 +133,8 @@ def test_every_import_is_declared() -> None:
     for folder, declared in (
         ("motion_ray", requirements()),
         ("jobs", requirements()),
+        ("deployments", requirements()),
+        ("benchmarks", requirements("dev")),
         ("tests", requirements("dev")),
     ):
         for path in (REPO / folder).rglob("*.py"):

@@ -89,8 +89,8 @@ class MotionCatalog:
         return record
 
     def published(self, name: str) -> None:
-        """A motion has just been published: forget that it was unknown."""
-        self._unknown.forget(name)
+        """A motion has just been published: forget that it, or a version of it, was unknown."""
+        self._unknown.forget_where(lambda known: known.partition("@")[0] == name)
         with self._lock:
             self._refreshed = float("-inf")
 

@@ -241,7 +241,12 @@ class Dispatcher:
         await asyncio.to_thread(self._pins.remove, record)
         names = [member.report.replica for member in self._fleet.members]
         outcomes = await self._ask(names, Unload(record, wait_s), wait_s)
-        return all(outcome is None or outcome.done for outcome in outcomes)
+        # One that has left meanwhile took the motion with it; one that is late may have it still.
+        there = {member.report.replica for member in self._fleet.members}
+        return all(
+            name not in there if outcome is None else outcome.done
+            for name, outcome in zip(names, outcomes, strict=True)
+        )
 
     async def _hold(
         self, record: DeltaRecord, level: Level, replicas: int, *, pinned: bool

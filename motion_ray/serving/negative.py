@@ -66,6 +66,12 @@ class NegativeCache:
             else:
                 self._known.pop(key, None)
 
+    def forget_where(self, meant: Callable[[str], bool]) -> None:
+        """Drop what is known about the keys that are meant."""
+        with self._lock:
+            for key in [key for key in self._known if meant(key)]:
+                del self._known[key]
+
 
 def _copy(error: MotionRayError) -> MotionRayError:
     """The same error without its traceback, whose frames would keep a delta's tensors alive."""

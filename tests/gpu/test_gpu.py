@@ -19,8 +19,10 @@ def test_a_run_trains_and_its_delta_applies(tiny_run, tmp_path):
     assert len([e for e in events if isinstance(e, StepDone)]) == config.max_steps
     backbone = load_backbone(config.base, "cuda")
     before = {n: p.detach().clone() for n, p in backbone.denoiser.named_parameters()}
-    with DeltaStore(finished.store).load(finished.delta).applied(backbone):
-        pass
+    delta = DeltaStore(finished.store).load(finished.delta)
+    with delta.applied(backbone):
+        now = backbone.denoiser.named_parameters()
+        assert {n for n, p in now if not torch.equal(p, before[n])} == set(delta.tensors)
     assert all(torch.equal(p, before[n]) for n, p in backbone.denoiser.named_parameters())
 
 

@@ -67,12 +67,13 @@ def test_an_unknown_name_is_looked_up_once_in_a_while(store, catalog, now):
 
 
 def test_who_publishes_can_say_so(store, catalog):
-    with pytest.raises(UnknownMotionError):
-        catalog.resolve("arms")
+    for version in (None, 1):
+        with pytest.raises(UnknownMotionError):
+            catalog.resolve("arms", version)
     assert catalog.motions() == []
     store.publish(toy_delta(1), "arms")
     catalog.published("arms")
-    assert catalog.resolve("arms").version == 1
+    assert catalog.resolve("arms", 1) == catalog.resolve("arms")
     assert [record.name for record in catalog.motions()] == ["arms"]
 
 

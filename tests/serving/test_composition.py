@@ -69,7 +69,7 @@ def test_disjoint_motions_are_both_there_bit_for_bit_and_take_no_memory(base, po
     found = inside(base, pool, mix((ARMS, 1.0), (HAT, 1.0)))
     assert equal(found, {**base.values(), **dict(ARMS.tensors), **dict(HAT.tensors)})
     used = pool.statistics().device.used
-    assert used < ARMS.nbytes + HAT.nbytes + 3 * 5000  # the overhead of three entries
+    assert used == ARMS.nbytes + HAT.nbytes + 3 * OVERHEAD  # three entries, values of two
 
 
 def test_where_motions_meet_they_are_summed(base, pool):

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,8 @@ LEASE_S = 1.0
 class Server:
     """A router, and replicas that come and go, around one store in a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, pace: Pace = PACE) -> None:
+        self.folder, self.pace = folder, pace
         self.jobs = SqliteJobStore(folder / "jobs.sqlite")
         self.results = ResultFolder(folder / "videos")
         self.library = Library(toy_delta(1), toy_delta(2))
@@ -42,7 +43,7 @@ class Server:
         self.pools: dict[str, MotionPool] = {}
 
     def new_router(self) -> Dispatcher:
-        return Dispatcher(self.jobs, self.results, PinFile(self.folder / "pins.json"), PACE)
+        return Dispatcher(self.jobs, self.results, PinFile(self.folder / "pins.json"), self.pace)
 
     @asynccontextmanager
     async def replica(
@@ -86,11 +87,11 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
-def serve(folder: Path, story: Callable[[Server], Awaitable[None]]) -> None:
+def serve(folder: Path, story: Callable[[Server], Awaitable[None]], pace: Pace = PACE) -> None:
     """Run a story with a router that is started before and closed afterwards."""
 
     async def main() -> None:
-        server = Server(folder)
+        server = Server(folder, pace)
         await server.router.start()
         try:
             await story(server)
@@ -293,6 +294,26 @@ def test_motions_are_loaded_pinned_and_unloaded_where_they_should_be(tmp_path: P
                 await server.router.pin(record, "device", 1)
 
     serve(tmp_path, story)
+
+
+def test_a_replica_that_does_not_answer_has_neither_loaded_nor_let_go(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        hung = asyncio.Event()
+
+        async def exchange(report: Report) -> Orders:
+            orders = await server.exchange(report)
+            if orders.numbered:
+                await hung.wait()
+            return orders
+
+        async with server.replica("a", exchange):
+            await until(lambda: len(server.router._fleet.members) == 1)
+            with pytest.raises(PoolBusyError, match="did not answer"):
+                await server.router.load(server.record, "device", 1)
+            assert not await server.router.unload(server.record, 0.0)
+            hung.set()
+
+    serve(tmp_path, story, replace(PACE, silent_s=60.0, load_s=0.5))
 
 
 def test_a_pin_outlives_replica_and_router(tmp_path: Path) -> None:

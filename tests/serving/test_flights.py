@@ -114,8 +114,14 @@ def test_what_was_mended_can_be_forgotten():
         known.add(key, DeltaError(key, "is broken"))
     known.forget("a")
     known.check("a")
-    known.forget()
+    with pytest.raises(DeltaError):
+        known.check("b")
+    known.forget_where(lambda key: key == "b")
     known.check("b")
+    with pytest.raises(DeltaError):
+        known.check("c")
+    known.forget()
+    known.check("c")
 
 
 def test_names_that_nobody_has_do_not_fill_the_memory():

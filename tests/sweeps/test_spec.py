@@ -165,8 +165,9 @@ def test_draws_follow_their_distribution() -> None:
     assert 900 < chosen.count("x") < 1100
 
 
-def test_the_example_of_the_documentation_is_valid() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
-    [example] = re.findall(r"```yaml\n(.*?)```", page, re.S)
-    spec = parse_spec(yaml.safe_load(example))
-    assert spec.random is not None and spec.policy is not None
+@pytest.mark.parametrize("page", ["sweeps.md", "operations.md"])
+def test_the_examples_of_the_documentation_are_valid(page: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text()
+    examples = [e for e in re.findall(r"```yaml\n(.*?)```", text, re.S) if "recipe:" in e]
+    [spec] = [parse_spec({**MOTIONS, **yaml.safe_load(each)}) for each in examples]
+    assert spec.concurrency == 8
