@@ -6,8 +6,9 @@ import contextlib
 import functools
 import hashlib
 import statistics
-import time
+import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -32,6 +33,7 @@ from motion_ray.store import DeltaRecord, DeltaStore
 from motion_ray.threads import apart
 
 ALIVE = 3  # jobs of the client that are accepted and not finished: one runs, two wait
+LOOK_S = 1.0  # at most between two looks at the jobs
 BLOCK = 10  # requests of one kind of traffic before the other one's turn
 DEVICE_SHARE, HOST_SHARE = 0.1, 0.2  # of all motions that fit into each tier
 
@@ -57,37 +59,51 @@ def pool_for(store: DeltaStore, backbone: UNet3DBackbone, motions: int, nbytes: 
     return MotionPool(StoreSource(store), backbone, config)
 
 
+@dataclass(frozen=True)
+class Serving:
+    """A replica with its job store, and what tells that a job has ended."""
+
+    replica: Replica
+    jobs: SqliteJobStore
+    ended: threading.Event
+
+
 @contextlib.contextmanager
 def serving(
     folder: Path, backbone: UNet3DBackbone, store: DeltaStore, pool: MotionPool
-) -> Iterator[tuple[Replica, SqliteJobStore]]:
+) -> Iterator[Serving]:
     """A replica with a job store on disk, as in a server."""
+    ended = threading.Event()
     jobs = SqliteJobStore(folder / "jobs.sqlite")
     catalog = MotionCatalog(store, backbone.fingerprint)
     engine = MotionEngine(backbone, pool, catalog)
     results = ResultFolder(folder / "videos")
-    replica = Replica("one", engine, jobs, results, write_file, ReplicaConfig(queue=64))
+    config = ReplicaConfig(queue=64)
+    replica = Replica("one", engine, jobs, results, write_file, config, ended=ended.set)
     try:
-        yield replica, jobs
+        yield Serving(replica, jobs, ended)
     finally:
         replica.close(0)
         pool.close()
         jobs.close()
 
 
-def drive(replica: Replica, jobs: SqliteJobStore, specs: Sequence[GenerationSpec]) -> list[float]:
-    """Seconds from acceptance to the end of each job, of a client with a few jobs at a time."""
+def drive(serving: Serving, specs: Sequence[GenerationSpec]) -> list[float]:
+    """Seconds from acceptance to the end of each job, of a client with a few jobs at a time. It
+    is told of ends, since asking takes time from what is measured.
+    """
     alive: list[Job] = []
     took: list[float] = []
     waiting = list(specs)
     while waiting or alive:
         while waiting and len(alive) < ALIVE:
             request = waiting.pop(0).model_dump(mode="json")
-            job = jobs.create(NewJob("", request, "benchmark"), AdmissionLimits()).job
-            replica.submit(job)
+            job = serving.jobs.create(NewJob("", request, "benchmark"), AdmissionLimits()).job
+            serving.replica.submit(job)
             alive.append(job)
-        time.sleep(0.02)  # asking more often takes time from what is measured
-        for job in [jobs.get(job.id) for job in alive]:
+        serving.ended.wait(LOOK_S)
+        serving.ended.clear()
+        for job in [serving.jobs.get(job.id) for job in alive]:
             if job.finished_at is not None:
                 assert job.result is not None, job.failure
                 took.append(job.finished_at - job.created_at)
@@ -107,11 +123,11 @@ def latency(folder: Path, motions: int, requests: int, served: Served) -> None:
     many = [served.spec(records[number]) for number in zipf(motions, requests)]
     one = [served.spec(records[0])] * requests
     took: dict[str, list[float]] = {"many": [], "one": []}
-    with serving(folder, backbone, store, pool) as (replica, jobs):
-        drive(replica, jobs, one[:ALIVE])  # warm
+    with serving(folder, backbone, store, pool) as served_here:
+        drive(served_here, one[:ALIVE])  # warm
         for start in range(0, requests, BLOCK):
             for kind, specs in (("many", many), ("one", one)):
-                took[kind] += drive(replica, jobs, specs[start : start + BLOCK])
+                took[kind] += drive(served_here, specs[start : start + BLOCK])
         found = pool.statistics()
     middle = {kind: statistics.median(each) for kind, each in took.items()}
     print(f"(b) latency, {motions} motions under Zipf(1.0) against one, {requests} requests each")

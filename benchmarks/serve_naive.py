@@ -69,8 +69,9 @@ def _by_turns(pools: dict[str, ProcessPoolExecutor], wanted: Sequence[str]) -> d
     for pool in pools.values():
         pool.submit(_serve, wanted[:1]).result()  # warm
     seconds = dict.fromkeys(pools, 0.0)
-    for start in range(0, len(wanted), BLOCK):
-        for kind, pool in pools.items():
+    for turn, start in enumerate(range(0, len(wanted), BLOCK)):
+        first = turn % len(pools)  # nobody always comes after the same one
+        for kind, pool in [*pools.items()][first:] + [*pools.items()][:first]:
             began = time.perf_counter()
             pool.submit(_serve, wanted[start : start + BLOCK]).result()
             seconds[kind] += time.perf_counter() - began
@@ -108,13 +109,12 @@ class Ours:
         self._store, self._served = store, served
         pool = pool_for(store, backbone, motions, store.resolve("m0").nbytes)
         self._open = ExitStack()  # to the end of the process
-        serve = serving(folder, backbone, store, pool)
-        self._replica, self._jobs = self._open.enter_context(serve)
+        self._serving = self._open.enter_context(serving(folder, backbone, store, pool))
 
     def serve(self, wanted: Sequence[str]) -> None:
         """See :class:`Server`; a client keeps a few jobs waiting."""
         specs = [self._served.spec(self._store.resolve(reference)) for reference in wanted]
-        drive(self._replica, self._jobs, specs)
+        drive(self._serving, specs)
 
 
 class FromDisk:

@@ -78,7 +78,8 @@ class Generator:
         if self._running is None or self._running.done():
             raise RuntimeError("the line to the router has ended")
         if self._studio.station.sick:
-            raise RuntimeError("several jobs in a row met mistakes that are not their own")
+            message = "several jobs in a row met mistakes that are not their own"
+            raise RuntimeError(f"{message}, or the thread that runs them has ended")
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Serve: what :class:`motion_ray.cluster.serving_scaling.ByJobs` goes by."""

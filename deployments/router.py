@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from fastapi import FastAPI
 from ray import serve
@@ -15,7 +16,7 @@ from motion_ray.cluster.serving_metrics import RouterMetrics
 from motion_ray.serving.dispatcher import Dispatcher, Pace
 from motion_ray.serving.http.app import create_app
 from motion_ray.serving.http.config import check_exposure
-from motion_ray.serving.http.ports import Services
+from motion_ray.serving.http.ports import ReplicaState, Services
 from motion_ray.serving.keys import ApiKeys
 from motion_ray.serving.logs import log_json
 from motion_ray.serving.orders import Orders, Report
@@ -23,6 +24,8 @@ from motion_ray.serving.pins import PinFile
 from motion_ray.serving.registration import AllowedSources
 from motion_ray.serving.site import open_site
 from motion_ray.serving.uploads import BaseLayout
+
+log = logging.getLogger(__name__)
 
 METRICS_S = 2.0  # between two looks
 
@@ -90,6 +93,15 @@ class Router:
         self._dispatcher.check()
 
     async def _count(self) -> None:
+        before: set[str] = set()
         while True:
-            self._metrics.look(await self._dispatcher.replicas(), self._dispatcher.waiting)
+            try:
+                here = await self._dispatcher.replicas()
+                names = {replica.name for replica in here}
+                # A gauge keeps its last value: what has left is counted once more, as idle.
+                left = [ReplicaState(name, ready=False) for name in sorted(before - names)]
+                self._metrics.look([*here, *left], self._dispatcher.waiting)
+                before = names
+            except Exception:  # a task's exception would be lost, and all later counts with it
+                log.exception("the replicas could not be counted")
             await asyncio.sleep(METRICS_S)

@@ -344,6 +344,27 @@ def test_half_an_object_of_a_remote_place_is_written_again():
         MemoryFileSystem.store.clear()
 
 
+@pytest.mark.parametrize("call", ["ls", "read_block", "get_file", "makedirs", "put_file"])
+def test_an_error_of_the_filesystems_own_library_is_one_of_the_store(call, monkeypatch):
+    """Those of botocore, for example, are no OSError."""
+
+    class EndpointConnectionError(Exception):
+        pass
+
+    def unreachable(*args: object, **kwargs: object) -> None:
+        raise EndpointConnectionError("could not connect to the endpoint")
+
+    store = DeltaStore("memory://far/store")
+    try:
+        store.publish(numbered_delta(7), "wave")
+        monkeypatch.setattr(MemoryFileSystem, call, unreachable)
+        with pytest.raises(StoreError, match="cannot be reached: EndpointConnectionError"):
+            store.load("wave")
+            store.publish(numbered_delta(8), "wave")
+    finally:
+        MemoryFileSystem.store.clear()
+
+
 # --- several publishers ---------------------------------------------------------------------------
 
 

@@ -2,7 +2,8 @@
 
 A version, once seen, is remembered: it cannot change. Which versions there are is asked again: by
 name at every request, over all names at most once in ``refresh_s`` seconds, and at once when a
-prompt uses a rare word that nobody is known to own.
+prompt uses a rare word that nobody is known to own. A distant store takes its time: one thread
+lists it, and the others go on with the list from before.
 """
 
 from __future__ import annotations
@@ -51,9 +52,11 @@ class MotionCatalog:
         self._store, self._fingerprint = store, fingerprint
         self._refresh_s, self._clock = refresh_s, clock
         self._unknown = NegativeCache(unknown_s, clock)
-        self._lock = threading.Lock()
-        self._records: dict[tuple[str, int], DeltaRecord] = {}
+        self._listing = threading.Lock()  # one look at the whole store at a time; guards _damaged
         self._damaged: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()  # guards what follows; nothing is read while it is held
+        self._changes = 0  # publications and withdrawals that this process was told of
+        self._records: dict[tuple[str, int], DeltaRecord] = {}
         self._refreshed = float("-inf")
 
     @property
@@ -92,6 +95,7 @@ class MotionCatalog:
         """A motion has just been published: forget that it, or a version of it, was unknown."""
         self._unknown.forget_where(lambda known: known.partition("@")[0] == name)
         with self._lock:
+            self._changes += 1
             self._refreshed = float("-inf")
 
     def withdrawn(self, name: str) -> None:
@@ -99,6 +103,7 @@ class MotionCatalog:
         with self._lock:
             for key in [key for key in self._records if key[0] == name]:
                 del self._records[key]
+            self._changes += 1
             self._refreshed = float("-inf")
 
     def motions(self) -> list[DeltaRecord]:
@@ -144,25 +149,49 @@ class MotionCatalog:
         return TokenIndex(known, frozenset(others - known.keys()))
 
     def _refresh(self, fresh_s: float) -> None:
-        """Read what is new in the store, unless that happened less than ``fresh_s`` ago."""
-        with self._lock:
-            now = self._clock()
-            if now - self._refreshed < fresh_s:
-                return
-            there = self._store.versions()
-            for gone in self._records.keys() - set(there):
-                del self._records[gone]
-            for name, version in there:
-                if (name, version) not in self._records:
-                    self._read(name, version)
-            self._refreshed = now
+        """Read what is new in the store, unless that happened less than ``fresh_s`` ago.
 
-    def _read(self, name: str, version: int) -> None:
-        """Remember one version; one that is damaged is told once and tried again every time."""
+        While somebody reads, the others go on with the list that there is, unless they were told of
+        a change, or look for what was published a moment ago.
+        """
+        with self._lock:
+            if self._clock() - self._refreshed < fresh_s:
+                return
+            must_wait = fresh_s < self._refresh_s or self._refreshed == float("-inf")
+        if not self._listing.acquire(blocking=must_wait):
+            return
         try:
-            self._records[name, version] = self._store.resolve(f"{name}@{version}")
-            self._damaged.discard((name, version))
+            while not self._read_all(fresh_s):
+                log.debug("the store of motions changed while it was listed")
+        finally:
+            self._listing.release()
+
+    def _read_all(self, fresh_s: float) -> bool:
+        """List the store; false if a change was told meanwhile, which the list may lack."""
+        with self._lock:
+            started, changes = self._clock(), self._changes
+            if started - self._refreshed < fresh_s:
+                return True  # who held us up has just read it
+            known = set(self._records)
+        there = self._store.versions()
+        new = {key: record for key in there if key not in known if (record := self._read(*key))}
+        with self._lock:
+            if changes != self._changes:
+                return False
+            for gone in known - set(there):
+                self._records.pop(gone, None)
+            self._records.update(new)
+            self._refreshed = started
+        return True
+
+    def _read(self, name: str, version: int) -> DeltaRecord | None:
+        """One version; one that is damaged is told once and tried again every time."""
+        try:
+            record = self._store.resolve(f"{name}@{version}")
         except StoreError as damage:
             if (name, version) not in self._damaged:
                 log.warning("left out: %s", damage)
             self._damaged.add((name, version))
+            return None
+        self._damaged.discard((name, version))
+        return record

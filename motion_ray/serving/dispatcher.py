@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from motion_ray.errors import PoolBusyError
+from motion_ray.errors import MotionRayError, PoolBusyError, StoreError, UnknownMotionError
+from motion_ray.serving.api_errors import job_failure
 from motion_ray.serving.fleet import Fleet, Member
 from motion_ray.serving.http.ports import ReplicaState
 from motion_ray.serving.job_store import JobStore
@@ -25,7 +26,8 @@ from motion_ray.serving.logs import about
 from motion_ray.serving.orders import Hold, Order, Orders, Outcome, Report, Unload, Unpin
 from motion_ray.serving.pins import Pin, PinFile
 from motion_ray.serving.pool import Level
-from motion_ray.serving.results import ResultFolder, tidy
+from motion_ray.serving.results import SWEEP_S, ResultFolder, sweep, tidy
+from motion_ray.serving.settling import Settling
 from motion_ray.store import DeltaRecord
 
 log = logging.getLogger(__name__)
@@ -73,8 +75,9 @@ class Dispatcher:
         self._fleet = Fleet(secrets.token_hex(8), self._pace.silent_s)
         self._answers: dict[str, asyncio.Event] = {}  # of the poll that each replica waits in
         self._outcomes: dict[int, tuple[str, asyncio.Future[Outcome]]] = {}
-        self._tried: set[tuple[str, str]] = set()  # pins that were ordered: (replica, content id)
-        self._settling: dict[str, set[asyncio.Event]] = {}  # who waits for a job to end
+        self._tried: dict[tuple[str, str], int] = {}  # orders of pins by (replica, content id)
+        self._settling = Settling()
+        self._sweep_due = float("-inf")
         self._look = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
 
@@ -123,9 +126,16 @@ class Dispatcher:
                 log.info("%s is %s again", job.id, job.state)
         mark = self._fleet.mark()
         queued = await asyncio.to_thread(self._jobs.queued, 1_000_000)
-        self._fleet.match(queued, mark)
+        refused = self._fleet.match(queued, mark)
         self._uphold_pins()
         self._place()
+        for job, fault in refused.items():
+            with about(job=job):
+                log.warning("%s is refused: %s", job, fault)
+            await asyncio.to_thread(self._jobs.reject, job, job_failure(fault))
+        if self._clock() >= self._sweep_due:
+            self._sweep_due = self._clock() + SWEEP_S
+            await asyncio.to_thread(sweep, self._jobs, self._results)
 
     # --- replicas ---------------------------------------------------------------------------------
 
@@ -140,8 +150,9 @@ class Dispatcher:
             _, waiting = self._outcomes.pop(outcome.number, ("", None))
             if waiting is not None and not waiting.done():
                 waiting.set_result(outcome)
-        for waits in [each for job in heard.left for each in self._settling.get(job, ())]:
-            waits.set()
+            elif outcome.fault is not None:
+                self._missed(report.replica, outcome.number, outcome.fault)
+        self._settling.wake(heard.left)
         if new:
             log.info("replica %s reports", report.replica)
             self._uphold_pins()
@@ -166,7 +177,7 @@ class Dispatcher:
         self._look.set()
 
     def _forget(self, replica: str) -> None:
-        self._tried = {pair for pair in self._tried if pair[0] != replica}
+        self._tried = {pair: order for pair, order in self._tried.items() if pair[0] != replica}
         for asked, waiting in self._outcomes.values():
             if asked == replica:
                 waiting.cancel()
@@ -198,17 +209,7 @@ class Dispatcher:
 
     async def settled(self, job: str, seconds: float) -> None:
         """See the protocol: woken by the report of the replica in which the job ended."""
-        waits = asyncio.Event()
-        together = self._settling.setdefault(job, set())
-        together.add(waits)
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await waits.wait()
-        finally:
-            together.discard(waits)
-            if not together:
-                self._settling.pop(job, None)
+        await self._settling.wait(job, seconds)
 
     def _place(self) -> None:
         for replica in self._fleet.place():
@@ -299,11 +300,19 @@ class Dispatcher:
                 )
                 if sha256 in member.report.pinned or ordered or (replica, sha256) in self._tried:
                     continue
-                self._tried.add(
-                    (replica, sha256)
-                )  # once: what does not fit would be tried for ever
-                self._fleet.order(replica, Hold(pin.record, pin.level, True))
+                # Once: what does not fit would be tried for ever.
+                order = Hold(pin.record, pin.level, True)
+                self._tried[replica, sha256] = self._fleet.order(replica, order)
                 self._wake(replica)
+
+    def _missed(self, replica: str, number: int, fault: MotionRayError) -> None:
+        """An order that nobody waits for failed: a pin that may do better is ordered again."""
+        log.warning("replica %s could not follow an order about a motion: %s", replica, fault)
+        if isinstance(fault, UnknownMotionError) or not isinstance(
+            fault, (PoolBusyError, StoreError)
+        ):
+            return
+        self._tried = {pair: order for pair, order in self._tried.items() if order != number}
 
 
 def _state(member: Member) -> ReplicaState:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from motion_ray.errors import RequestError
 from motion_ray.serving.jobs import Job
 from motion_ray.serving.orders import LetGo, Order, Orders, Outcome, Report, Run
 from motion_ray.serving.requests import GenerationSpec
@@ -103,18 +104,25 @@ class Fleet:
         return self._numbers
 
     def offer(self, job: Job) -> None:
-        """A job is queued in the store; one that is known already is left as it is."""
+        """A job is queued in the store; one that is known already is left as it is.
+
+        Raises:
+            RequestError: what it asks for cannot be read.
+        """
         if job.id not in self._backlog and job.id not in self._placed:
-            spec = GenerationSpec.model_validate(job.request)
+            spec = GenerationSpec.stored(job.request)
             motions = frozenset(motion.sha256 for motion in spec.motions if motion.weight)
             self._backlog[job.id] = _Waiting(job, self._number(), motions)
 
-    def match(self, queued: Sequence[Job], mark: int) -> None:
+    def match(self, queued: Sequence[Job], mark: int) -> dict[str, RequestError]:
         """Bring what waits here in step with the store.
 
         Args:
             queued: everything that the store has queued.
             mark: from before it was read; what came since is left alone.
+
+        Returns:
+            Jobs that nobody can run, and why.
         """
         there = {job.id for job in queued}
         for gone in [
@@ -123,8 +131,13 @@ class Fleet:
             if each.number <= mark and each.job.id not in there
         ]:
             del self._backlog[gone]
+        refused: dict[str, RequestError] = {}
         for job in queued:
-            self.offer(job)
+            try:
+                self.offer(job)
+            except RequestError as fault:
+                refused[job.id] = fault
+        return refused
 
     def cancel(self, job: str) -> str | None:
         """Forget a job that waits here, or order its replica to let it go; that replica's name."""

@@ -14,7 +14,8 @@ from motion_ray.serving.logs import about
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.5  # seconds between two looks whether the job was cancelled, while no step ends
-PACE_S = 0.1  # seconds at least between two signs of life
+PACE_S = 0.1  # seconds at least between two looks, which cost no write
+WRITE_S = 1.0  # seconds at least between two reports of progress, each of them a durable write
 
 
 class Heart:
@@ -56,20 +57,29 @@ class Heart:
             self._renew()
 
     def _renew(self) -> None:
-        renewed = time.monotonic()
-        while not self._stop.is_set():
+        renew_s = self._lease_s / 4
+        renewed, told = time.monotonic(), (0, 0)  # the start of the job has just been written
+        while True:
+            self._wake.wait(min(LOOK_S, renew_s))
             self._wake.clear()
-            done, total = self._progress
+            if self._stop.is_set():  # after the clearing, which may have undone the end's wake
+                return
+            now, progress = time.monotonic(), self._progress
+            # The first step says that it has begun, the last one that only decoding is left.
+            news = progress != told and (told == (0, 0) or progress[0] == progress[1])
+            pause = renew_s if progress == told else min(WRITE_S, renew_s)
             try:
-                answer = self._store.beat(self._claim, self._lease_s, done, total)
+                if news or now - renewed >= pause:
+                    answer = self._store.beat(self._claim, self._lease_s, *progress)
+                    renewed, told = now, progress
+                else:
+                    answer = self._store.look(self._claim)
             except JobStoreError as fault:
                 log.warning("no sign of life: %s", fault)
                 # Whoever finds the claim run out will start the job anew.
                 self.lost = time.monotonic() - renewed > self._lease_s
             else:
-                renewed = time.monotonic()
                 self.lost, self.cancelling = not answer.held, answer.cancelling
             if self.lost:
                 return
             self._stop.wait(PACE_S)
-            self._wake.wait(min(LOOK_S, self._lease_s / 3))

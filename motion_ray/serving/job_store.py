@@ -104,6 +104,10 @@ class JobStore(Protocol):
         """Renew a claim and note the progress."""
         ...
 
+    def look(self, claim: Claim) -> Beat:
+        """What :meth:`beat` answers, without renewing anything: it only reads."""
+        ...
+
     def succeed(self, claim: Claim, result: JobResult, timings: dict[str, float]) -> bool:
         """Running to succeeded; false if the claim no longer holds."""
         ...

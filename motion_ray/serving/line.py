@@ -85,4 +85,8 @@ class Line:
         if not self._answered:
             log.info("the router answers again")
         self._answered, self.waiting = True, orders.waiting
-        await asyncio.to_thread(self._station.follow, orders, report)
+        try:
+            await asyncio.to_thread(self._station.follow, orders, report)
+        except Exception:  # the next answer holds the same orders: not at once
+            log.exception("the router's orders could not be followed")
+            await asyncio.sleep(RETRY_S)

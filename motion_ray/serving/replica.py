@@ -16,7 +16,18 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from motion_ray.errors import Cancelled, MotionRayError, StoreError, UnknownMotionError
+from motion_ray.errors import (
+    BaseModelError,
+    Cancelled,
+    ConfigError,
+    DeltaError,
+    MotionRayError,
+    PoolBusyError,
+    PoolError,
+    RequestError,
+    StoreError,
+    UnknownMotionError,
+)
 from motion_ray.serving.api_errors import job_failure
 from motion_ray.serving.engine import Engine
 from motion_ray.serving.heart import Heart
@@ -38,13 +49,24 @@ WriteVideo = Callable[[Path, GeneratedVideo], None]
 """Writes a video to a file, all or nothing."""
 
 
+#: What a motion or a request lacks stays as it is, however often the job is tried.
+FINAL = (
+    RequestError,
+    DeltaError,
+    UnknownMotionError,
+    PoolError,
+    ConfigError,  # a size that the decoder cannot make
+    BaseModelError,  # a token that the base's tokenizer does not know
+)
+#: Passes too, but says nothing about this process: another one would meet it as well.
+ELSEWHERE = (StoreError, PoolBusyError)
+
+
 def _may_pass(fault: Exception) -> bool:
-    """Whether the job may do better another time: a store that is not reached, a mistake of ours or
-    of the machine's. What a motion or a request lacks stays as it is.
+    """Whether the job may do better another time: a disk that is full, a store that is not reached,
+    a mistake of ours or of the machine's.
     """
-    if isinstance(fault, MotionRayError):
-        return isinstance(fault, StoreError) and not isinstance(fault, UnknownMotionError)
-    return True
+    return isinstance(fault, PoolBusyError) or not isinstance(fault, FINAL)
 
 
 class ReplicaConfig(BaseModel):
@@ -117,25 +139,26 @@ class Replica:
 
         Raises:
             OverloadedError: the queue is full, another replica may have room.
-            MotionRayError: a motion cannot be used; the job has been marked as failed, unless the
-                store of motions cannot be reached: then it is queued still.
+            MotionRayError: a motion cannot be used, or the request cannot be read; the job has been
+                marked as failed, unless the fault may pass: then it is queued still.
             ValueError: the job is here already.
             RuntimeError: the replica is closed.
         """
-        spec = GenerationSpec.model_validate(job.request)
         try:
-            mix = self._engine.mix(spec)
+            mix = self._engine.mix(GenerationSpec.stored(job.request))
         except MotionRayError as fault:
             if not _may_pass(fault):
                 self._store.reject(job.id, job_failure(fault))
             raise
         deadline = None if job.deadline is None else job.deadline - time.time() + time.monotonic()
         with self._lock:
+            new = job.id not in self._mixes
             self._mixes.setdefault(job.id, mix)
         try:
             self._worker.submit(Ticket(job.id, mix.key, job.client, deadline))
-        except (MotionRayError, RuntimeError):
-            self._forget(job.id)
+        except (MotionRayError, RuntimeError, ValueError):
+            if new:  # otherwise it waits here already, and needs its mix
+                self._forget(job.id)
             raise
 
     def cancel(self, job: str) -> Cancelling:
@@ -154,9 +177,10 @@ class Replica:
     @property
     def sick(self) -> bool:
         """Whether several jobs in a row met mistakes that are not their own, as all do on a GPU
-        whose context is broken: only a new process mends that.
+        whose context is broken, or the thread that runs them has ended: only a new process mends
+        that. Nothing is started any more; what waits here is queued still in the store.
         """
-        return len(self._mistakes) >= SICK
+        return len(self._mistakes) >= SICK or self._worker.dead
 
     def jobs(self) -> frozenset[str]:
         """Everything that waits or runs here."""
@@ -186,8 +210,14 @@ class Replica:
     def run(self, ticket: Ticket, stop: StopCheck) -> None:
         """See :class:`motion_ray.serving.worker.Duties`."""
         mix = self._forget(ticket.id)
+        if mix is None:
+            log.info("%s was let go", ticket.id)
+            return
+        if self.sick:
+            log.warning("%s is left to others: this replica is sick", ticket.id)
+            return
         job = self._store.start(ticket.id, self._name, self._config.lease_s)
-        if job is None or mix is None:
+        if job is None:
             log.info("%s was cancelled, or runs elsewhere", ticket.id)
             return
         with Heart(self._store, job.claim, self._config.lease_s) as heart:
@@ -199,7 +229,7 @@ class Replica:
                 self._failed(job, fault)
 
     def _generate(self, job: Job, mix: Mix, heart: Heart, stop: StopCheck) -> None:
-        spec = GenerationSpec.model_validate(job.request)
+        spec = GenerationSpec.stored(job.request)
 
         def cancelled() -> bool:
             return heart.lost or heart.cancelling or stop() is not None
@@ -212,8 +242,9 @@ class Replica:
             **generation.timings,
             "encode": time.perf_counter() - started,
         }
+        succeeded = self._store.succeed(job.claim, result, timings)
         self._mistakes.clear()
-        if self._store.succeed(job.claim, result, timings):
+        if succeeded:
             self._tell(job, "succeeded", timings)
         else:
             log.warning("%s was finished for nobody: the claim had run out", job.id)
@@ -222,10 +253,11 @@ class Replica:
 
     def _failed(self, job: Job, fault: Exception) -> None:
         """Put back what another attempt may get through, here or elsewhere; else it has failed."""
-        if not isinstance(fault, MotionRayError):
+        passing = _may_pass(fault)
+        if passing and not isinstance(fault, ELSEWHERE):
             self._mistakes.add(job.id)
         failure = job_failure(fault)
-        if _may_pass(fault) and job.attempt < ATTEMPTS:
+        if passing and job.attempt < ATTEMPTS:
             log.warning("%s is put back: %s", job.id, type(fault).__name__)
             self._store.release(job.claim)
             self._tell(job, "given_back")

@@ -9,14 +9,23 @@ is run again after a crash makes the same video.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import re
 import secrets
-from collections.abc import Callable
-from typing import Annotated, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from motion_ray.errors import IncompatibleMotionError, RequestError, TooLargeError
 from motion_ray.manifest import canonical_json
@@ -175,6 +184,20 @@ class SpecMotion(_Frozen):
     weight: float
 
 
+#: What stands for fields that cannot be read.
+_ILLEGIBLE: Mapping[str, Any] = {
+    "prompt": "",
+    "negative_prompt": "",
+    "width": 0,
+    "height": 0,
+    "frames": 0,
+    "fps": 1,
+    "steps": 0,
+    "guidance": 1.0,
+    "seed": 0,
+}
+
+
 class GenerationSpec(_Frozen):
     """Everything that decides a video."""
 
@@ -188,6 +211,37 @@ class GenerationSpec(_Frozen):
     guidance: float
     seed: int
     motions: tuple[SpecMotion, ...] = ()
+
+    @classmethod
+    def stored(cls, request: Mapping[str, Any]) -> Self:
+        """What a job of the store is to become.
+
+        Args:
+            request: of a job, which another version of the server may have accepted.
+
+        Raises:
+            RequestError: this version cannot read it.
+        """
+        try:
+            return cls.model_validate(request)
+        except ValidationError as fault:
+            first = fault.errors(include_url=False, include_context=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"])) or "all of it"
+            rule = f"cannot be read by this version of the server ({place}: {first['msg']})"
+            raise RequestError("the stored request", rule, "ask for the video again") from fault
+
+    @classmethod
+    def legible(cls, request: Mapping[str, Any]) -> Self:
+        """The same to be shown: what this version cannot read is left empty."""
+        try:
+            return cls.stored(request)
+        except RequestError:
+            kept = {}
+            for name, value in request.items():
+                with contextlib.suppress(RequestError):
+                    cls.stored({**_ILLEGIBLE, name: value})
+                    kept[name] = value
+            return cls.stored({**_ILLEGIBLE, **kept})
 
     @property
     def work(self) -> int:

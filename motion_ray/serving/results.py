@@ -20,6 +20,8 @@ from motion_ray.serving.jobs import Claim, Job, JobResult
 
 log = logging.getLogger(__name__)
 
+SWEEP_S = 600.0  # between two looks at the whole folder: what is left over is in nobody's way
+
 _NAME = re.compile(r"video_[0-9a-f]{32}\.[0-9]{1,9}\.mp4")
 
 
@@ -99,7 +101,8 @@ class ResultFolder:
 
 
 def tidy(store: JobStore, results: ResultFolder) -> list[Job]:
-    """What has to be done from time to time, by any process: a few times in a claim's length.
+    """What has to be done by some process a few times in a claim's length: see to jobs whose worker
+    went silent, and remove those whose time is over.
 
     Returns:
         Jobs that changed: queued again because their worker went silent, or failed.
@@ -107,7 +110,13 @@ def tidy(store: JobStore, results: ResultFolder) -> list[Job]:
     changed = store.recover()
     for name in store.expire():
         results.remove(name)
+    return changed
+
+
+def sweep(store: JobStore, results: ResultFolder) -> None:
+    """What has to be done by some process every :data:`SWEEP_S` seconds: remove videos that belong
+    to no job. It looks at every video that there is.
+    """
     names = results.names()
     for name in results.sweep(names, store.results()):
         log.info("removed %s, which belongs to no job", name)
-    return changed

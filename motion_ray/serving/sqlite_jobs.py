@@ -235,6 +235,12 @@ class SqliteJobStore:
                 tell(connection, claim.job, now, EventKind.PROGRESS, data)
             return Beat(True, bool(row["cancelling"]))
 
+    def look(self, claim: Claim) -> Beat:
+        """See the protocol."""
+        with self._database.reading() as connection:
+            row = held(connection, claim)
+        return Beat(row is not None, row is not None and bool(row["cancelling"]))
+
     def succeed(self, claim: Claim, result: JobResult, timings: dict[str, float]) -> bool:
         """See the protocol."""
         now = self._clock()

@@ -49,27 +49,30 @@ class Station:
 
     def report(self, *, ready: bool = True) -> Report:
         """How things are."""
+        with self._lock:
+            # First: a job of an order that counts as seen and is not listed would count as ended.
+            self._serial += 1
+            serial, epoch, seen = self._serial, self._epoch, self._seen
+            outcomes = tuple(self._outcomes)
         jobs = self._replica.jobs()
         queued, wait_s = self._replica.load()
         pool = self._pool.statistics()
-        with self._lock:
-            self._serial += 1
-            return Report(
-                replica=self._name,
-                serial=self._serial,
-                ready=ready and not self._replica.sick,
-                epoch=self._epoch,
-                seen=self._seen,
-                jobs=jobs,
-                queued=queued,
-                room=max(0, self._queue - queued),
-                wait_s=wait_s,
-                load_s=(_mean_s(pool.device), _mean_s(pool.device) + _mean_s(pool.host)),
-                residency=self._pool.residency(),
-                pinned=self._pool.pinned(),
-                pool=pool,
-                outcomes=tuple(self._outcomes),
-            )
+        return Report(
+            replica=self._name,
+            serial=serial,
+            ready=ready and not self._replica.sick,
+            epoch=epoch,
+            seen=seen,
+            jobs=jobs,
+            queued=queued,
+            room=max(0, self._queue - queued),
+            wait_s=wait_s,
+            load_s=(_mean_s(pool.device), _mean_s(pool.device) + _mean_s(pool.host)),
+            residency=self._pool.residency(),
+            pinned=self._pool.pinned(),
+            pool=pool,
+            outcomes=outcomes,
+        )
 
     @property
     def sick(self) -> bool:
@@ -95,7 +98,12 @@ class Station:
                     self._epoch, self._seen, self._outcomes = orders.epoch, 0, []
                 new = [pair for pair in orders.numbered if pair[0] > self._seen]
             for number, order in new:
-                self._follow(number, order)
+                try:
+                    self._follow(number, order)
+                except Exception:  # or this order would come again, and none after it be followed
+                    log.exception("could not follow order %d", number)
+                    if isinstance(order, (Hold, Unpin, Unload)):
+                        self._answer(self._epoch, number, False, _unforeseen(order))
                 with self._lock:
                     self._seen = number
 
@@ -130,7 +138,10 @@ class Station:
             fault = known
         except Exception:  # a thread's exception would be lost
             log.exception("could not follow %s", order)
-            fault = MotionRayError(order.record.reference, "the replica could not do that")
+            fault = _unforeseen(order)
+        self._answer(epoch, number, done, fault)
+
+    def _answer(self, epoch: str, number: int, done: bool, fault: MotionRayError | None) -> None:
         with self._lock:
             if epoch == self._epoch:
                 self._outcomes.append(Outcome(number, done, fault))
@@ -145,6 +156,10 @@ class Station:
         else:
             self._pool.load(order.record, order.level)
         return True
+
+
+def _unforeseen(order: Hold | Unpin | Unload) -> MotionRayError:
+    return MotionRayError(order.record.reference, "the replica could not do that")
 
 
 def _mean_s(tier: TierStatistics) -> float:

@@ -57,7 +57,7 @@ class Worker:
         self._ended = ended
         self._changed = threading.Condition()  # its lock guards the scheduler
         self._closing = False
-        self._thread = threading.Thread(target=self._loop, name="generation", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="generation", daemon=True)
         self._thread.start()
 
     def submit(self, ticket: Ticket) -> None:
@@ -92,6 +92,11 @@ class Worker:
             waiting = {ticket.id for ticket in self._scheduler.queued()}
             return frozenset(waiting if running is None else waiting | {running.id})
 
+    @property
+    def dead(self) -> bool:
+        """Whether the thread has ended though nobody closed the worker: nothing is run any more."""
+        return not self._closing and not self._thread.is_alive()
+
     def close(self, seconds: float, stop_s: float = STOP_S) -> list[Ticket]:
         """Start nothing more and let the running job end.
 
@@ -116,6 +121,12 @@ class Worker:
         if self._thread.is_alive():
             log.error("a job did not stop within %g seconds, and is left behind", stop_s)
         return left
+
+    def _work(self) -> None:
+        try:
+            self._loop()
+        except Exception:  # a thread's exception would be lost; `dead` tells of it as well
+            log.exception("the thread that runs jobs has ended")
 
     def _loop(self) -> None:
         while True:
@@ -154,7 +165,7 @@ class Worker:
             with self._changed:
                 self._scheduler.finish(ticket.id, self._clock())
         if self._ended is not None:
-            self._ended()
+            self._guarded("tell of the end of", ticket, self._ended)
 
     def _guarded(self, what: str, ticket: Ticket, act: Callable[[], None]) -> None:
         with about(job=ticket.id):

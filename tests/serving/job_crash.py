@@ -21,7 +21,7 @@ from pathlib import Path
 
 from motion_ray.files import write_bytes_atomic
 from motion_ray.serving.jobs import FINAL, AdmissionLimits, EventKind, JobState, NewJob
-from motion_ray.serving.results import ResultFolder, tidy
+from motion_ray.serving.results import ResultFolder, sweep, tidy
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 
 LEASE = 0.25  # seconds: far longer than a job takes here, short enough to see losses
@@ -172,7 +172,8 @@ class Swarm:
         ]
         if len({job.request["prompt"] for job in jobs.values()}) != len(jobs):
             outcome.wrong.append("a key has two jobs")
-        tidy(self.store, self.swept)  # nobody writes any more: what is left over goes at once
+        tidy(self.store, self.results)
+        sweep(self.store, self.swept)  # nobody writes any more: what is left over goes at once
         for job in jobs.values():
             if job.state is not JobState.SUCCEEDED or job.result is None:
                 outcome.wrong.append(f"{job.id} is {job.state} ({job.failure})")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -169,3 +171,69 @@ def test_a_token_that_is_no_word_is_found():
     index = TokenIndex({"v*": ("arms",), "pll": ("hat",)})
     assert motions_in("a robot doing the V*, and the pll", index) == ["hat", "arms"]
     assert motions_in("a robot doing the xV*", index) == []
+
+
+class SlowStore(DeltaStore):
+    """A store far away: a list, or what is read after it, comes when a test lets it."""
+
+    def __init__(self, uri: Any) -> None:
+        super().__init__(uri)
+        self.read_slowly = False
+        self.asked, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
+        self.lists = 0
+
+    def versions(self):
+        self.lists += 1
+        found = super().versions()
+        if not self.read_slowly:
+            self._arrive()
+        return found
+
+    def resolve(self, reference: str):
+        found = super().resolve(reference)
+        if self.read_slowly:
+            self._arrive()
+        return found
+
+    def _arrive(self) -> None:
+        self.asked.set()
+        assert self.go_on.wait(20)
+
+
+def test_while_the_store_is_listed_the_old_list_is_served(tmp_path, now):
+    store = SlowStore(tmp_path / "store")
+    catalog = MotionCatalog(store, FINGERPRINT, clock=lambda: now[0])
+    store.publish(toy_delta(1), "arms")
+    assert [each.name for each in catalog.motions()] == ["arms"]
+    now[0] = 5.0
+    store.asked.clear()
+    store.go_on.clear()
+    with ThreadPoolExecutor(1) as thread:
+        listing = thread.submit(catalog.motions)
+        assert store.asked.wait(20)
+        store.publish(toy_delta(2), "hat")
+        assert [each.name for each in catalog.motions()] == ["arms"]
+        assert catalog.resolve("hat").name == "hat", "nobody waits for a list by id"
+        assert not listing.done() and store.lists == 2
+        store.go_on.set()
+        listing.result()
+    assert [each.name for each in catalog.motions()] == ["arms", "hat"]
+
+
+def test_a_list_from_before_a_withdrawal_brings_nothing_back(tmp_path, now):
+    store = SlowStore(tmp_path / "store")
+    catalog = MotionCatalog(store, FINGERPRINT, clock=lambda: now[0])
+    store.publish(toy_delta(1), "arms")
+    store.read_slowly = True
+    store.go_on.clear()
+    with ThreadPoolExecutor(2) as threads:
+        listing = threads.submit(catalog.motions)
+        assert store.asked.wait(20)
+        DeltaStore(tmp_path / "store").withdraw("arms")
+        catalog.withdrawn("arms")
+        told = threads.submit(catalog.versions, "arms")  # waits: it must not be an old list
+        store.go_on.set()
+        assert listing.result() == told.result() == []
+    with pytest.raises(UnknownMotionError):
+        catalog.resolve("arms", 1)

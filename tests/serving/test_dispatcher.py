@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from motion_ray.errors import DeltaError, PoolBusyError
+from motion_ray.errors import DeltaError, PoolBusyError, PoolError
 from motion_ray.serving.dispatcher import Dispatcher, Pace
-from motion_ray.serving.jobs import Job, JobState
+from motion_ray.serving.jobs import AdmissionLimits, Job, JobState, NewJob
 from motion_ray.serving.line import Exchange, Line
 from motion_ray.serving.orders import Orders, Report
 from motion_ray.serving.pins import PinFile
-from motion_ray.serving.pool import MotionPool
+from motion_ray.serving.pool import Level, MotionPool
 from motion_ray.serving.replica import Replica, ReplicaConfig
 from motion_ray.serving.results import ResultFolder
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from motion_ray.serving.station import Station
+from motion_ray.store import DeltaRecord
 from tests.serving.fake_engine import FakeEngine, accept, write
 from tests.serving.toy import Library, ToyBase, record_of, toy_delta
 
@@ -327,5 +328,64 @@ def test_a_pin_outlives_replica_and_router(tmp_path: Path) -> None:
         await server.router.start()
         async with server.replica("b"):
             await until(lambda: sha256 in server.pools["b"].pinned())
+
+    serve(tmp_path, story)
+
+
+def test_a_pin_that_found_no_room_is_ordered_again(tmp_path: Path, caplog) -> None:
+    async def story(server: Server) -> None:
+        sha256 = server.record.sha256
+        faults = [PoolBusyError("the device tier", "no room at this moment", "ask again")]
+        async with server.replica("a"):
+            await until(lambda: bool(server.router._fleet.members))
+            await server.router.pin(server.record, "device", 2)
+            async with server.replica("b"):
+                pool = server.pools["b"]
+                pin = pool.pin
+
+                def busy_at_first(record: DeltaRecord, level: Level = "device") -> None:
+                    if faults:
+                        raise faults.pop()
+                    pin(record, level)
+
+                pool.pin = busy_at_first
+                await until(lambda: sha256 in pool.pinned())
+        assert not faults and "no room at this moment" in caplog.text
+
+    serve(tmp_path, story)
+
+
+def test_a_pin_that_can_never_fit_is_told_and_not_ordered_again(tmp_path: Path, caplog) -> None:
+    async def story(server: Server) -> None:
+        tries = 0
+        async with server.replica("a"):
+            await until(lambda: bool(server.router._fleet.members))
+            await server.router.pin(server.record, "device", 2)
+            async with server.replica("b"):
+
+                def never(record: DeltaRecord, level: Level = "device") -> None:
+                    nonlocal tries
+                    tries += 1
+                    raise PoolError("the device tier", "is too small", "raise the budget")
+
+                server.pools["b"].pin = never
+                await until(lambda: tries > 0)
+                await asyncio.sleep(5 * PACE.tidy_s)
+                assert tries == 1
+        assert "is too small" in caplog.text
+
+    serve(tmp_path, story)
+
+
+def test_a_job_that_cannot_be_read_fails_and_holds_up_nobody(tmp_path: Path) -> None:
+    async def story(server: Server) -> None:
+        new = NewJob("ann", {"prompt": "a robot", "colour": "red"}, "f")
+        odd = server.jobs.create(new, AdmissionLimits()).job
+        good = accept(server.jobs)
+        async with server.replica("a"):
+            [failed, made] = await server.ended(odd, good)
+            assert made.state is JobState.SUCCEEDED
+            assert failed.failure is not None and failed.failure.code == "invalid_value"
+            assert "cannot be read by this version" in failed.failure.message
 
     serve(tmp_path, story)

@@ -211,3 +211,12 @@ def test_every_job_is_given_to_exactly_one_replica(actions: list[int], data: st.
     made.place()
     coming = given_to(made, "a")[0:] + given_to(made, "b")
     assert sorted(inside["a"] + inside["b"] + coming) == sorted(offered)
+
+
+def test_a_job_that_cannot_be_read_is_told_and_the_others_are_placed():
+    made = fleet(report("a"))
+    odd = dataclasses.replace(job("odd"), request={"prompt": "a robot"})
+    refused = made.match([odd, job("good")], made.mark())
+    assert set(refused) == {"odd"} and "cannot be read" in str(refused["odd"])
+    made.place()
+    assert given_to(made, "a") == ["good"]

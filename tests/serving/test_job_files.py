@@ -15,7 +15,7 @@ from motion_ray.errors import (
     JobStoreError,
 )
 from motion_ray.serving.job_database import APPLICATION, MIGRATIONS, JobDatabase
-from motion_ray.serving.results import ResultFolder, tidy
+from motion_ray.serving.results import ResultFolder, sweep, tidy
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from tests.disks import small_disk
 from tests.serving.job_samples import FREE, Clock, create, new, started
@@ -53,10 +53,12 @@ def test_what_a_killed_worker_left_is_removed_after_a_while(store, tmp_path):
     (tmp_path / "results" / "notes.txt").write_text("not ours")
     os.utime(path, (clock.now, clock.now))
     clock.now += 50
-    tidy(store, results)
+    sweep(store, results)
     assert path.exists()
     clock.now += 1
     tidy(store, results)
+    assert path.exists(), "the whole folder is not looked at so often"
+    sweep(store, results)
     assert not path.exists() and (tmp_path / "results" / "notes.txt").exists()
 
 

@@ -98,7 +98,7 @@ def test_a_final_state_stays(store, act):
     }
     before = store.get(job.id)
     assert actions[act]() is False
-    assert not store.beat(job.claim, 10).held
+    assert not store.beat(job.claim, 10).held and not store.look(job.claim).held
     assert store.start(job.id, "w", 10) is None
     assert store.cancel(job.id) == before == store.get(job.id)
 
@@ -119,7 +119,7 @@ def test_a_running_job_is_told_to_stop_and_then_stops(store):
         found = store.cancel(job.id)
         assert (found.state, found.cancelling) == (JobState.RUNNING, True)
     beat = store.beat(job.claim, 10)
-    assert beat.held and beat.cancelling
+    assert beat.held and beat.cancelling and store.look(job.claim) == beat
     assert store.stopped(job.claim)
     assert store.get(job.id).state is JobState.CANCELLED
     assert kinds(store, job) == ["queued", "started", "cancelling", "cancelled"]
@@ -220,6 +220,14 @@ def test_a_sign_of_life_never_shortens_a_claim(store, clock):
     store.beat(job.claim, 1)
     clock.now += 50
     assert store.recover() == []
+
+
+def test_a_look_renews_nothing(store, clock):
+    job = started(store, create(store), lease_s=10)
+    assert store.look(job.claim).held
+    assert store.get(job.id) == job
+    clock.now += 10
+    assert [each.id for each in store.recover()] == [job.id]
 
 
 def test_a_queued_job_past_its_deadline_fails_and_never_starts(store, clock):

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from motion_ray.errors import DeltaError, JobStoreError, OverloadedError, StoreError
+from motion_ray.errors import (
+    DataError,
+    DeltaError,
+    JobStoreError,
+    MotionRayError,
+    OverloadedError,
+    PoolBusyError,
+    PoolError,
+    RequestError,
+    StoreError,
+    UnknownMotionError,
+)
 from motion_ray.serving import heart
-from motion_ray.serving.jobs import Beat, EventKind, Job, JobState
+from motion_ray.serving.jobs import (
+    AdmissionLimits,
+    EventKind,
+    Job,
+    JobState,
+    NewJob,
+)
 from motion_ray.serving.replica import ATTEMPTS, SICK, Replica, ReplicaConfig
 from motion_ray.serving.results import ResultFolder, tidy
-from motion_ray.serving.scheduler import Cancelling
+from motion_ray.serving.scheduler import Cancelling, Ticket
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
-from tests.serving.fake_engine import FakeEngine, accept, write
+from tests.serving.fake_engine import SPEC, FakeEngine, accept, write
 
 
 @pytest.fixture
@@ -68,7 +84,8 @@ def test_a_job_becomes_a_video(replica, store, results, engine):
     assert engine.prefetched == ["host"]
 
 
-def test_progress_comes_from_real_steps(replica, store, engine):
+def test_progress_comes_from_real_steps(replica, store, engine, monkeypatch):
+    monkeypatch.setattr(heart, "WRITE_S", 0.1)
     engine.seconds = 0.15
     job = accept(store, steps=4)
     replica.submit(job)
@@ -130,11 +147,138 @@ def test_after_several_jobs_with_mistakes_in_a_row_the_replica_is_sick(replica, 
     for _ in range(ATTEMPTS):
         attempt(replica, store, poisoned)
     assert not replica.sick  # one job may be at fault itself
-    for _ in range(SICK - 1):
+    attempt(replica, store, accept(store))  # a video in between: the row starts anew
+    for _ in range(SICK):
+        assert not replica.sick
         attempt(replica, store, accept(store, seed=FakeEngine.CRASHES))
     assert replica.sick
-    attempt(replica, store, accept(store))
+
+
+def test_a_sick_replica_leaves_what_waits_in_it_to_others(replica, store, engine):
+    engine.go_on.clear()
+    first = accept(store)
+    replica.submit(first)
+    assert engine.entered.wait(20)
+    jobs = [accept(store, seed=FakeEngine.CRASHES) for _ in range(SICK + 2)]
+    for job in jobs:
+        replica.submit(job)
+    engine.go_on.set()
+    until(lambda: not replica.jobs())
+    assert replica.sick
+    found = [store.get(job.id) for job in jobs]
+    assert {job.state for job in found} == {JobState.QUEUED}
+    assert sorted(job.attempt for job in found) == [0, 0, *[1] * SICK]
+
+
+FULL = MotionRayError("/srv/videos", "the disk is full", "free some space")
+
+
+@pytest.mark.parametrize(
+    ("fault", "counts"),
+    [
+        (FULL, True),
+        (DataError("/tmp", "the disk of temporary files is full"), True),
+        (JobStoreError("jobs.sqlite", "cannot be used: database or disk is full"), True),
+        (StoreError("/srv/store", "cannot be read"), False),
+        (PoolBusyError("the device tier", "no room at this moment"), False),
+    ],
+)
+def test_a_fault_of_the_storage_puts_a_job_back(store, results, engine, fault, counts):
+    faults = [fault] * SICK
+
+    def full_at_first(path, video) -> None:
+        if faults:
+            raise faults.pop()
+        write(path, video)
+
+    replica = Replica("one", engine, store, results, full_at_first)
+    jobs = [accept(store) for _ in range(SICK)]
+    for job in jobs:
+        assert attempt(replica, store, job).state is JobState.QUEUED
+    assert replica.sick is counts
+    if counts:  # it needs a new process
+        replica.close(0)
+        replica = Replica("two", engine, store, results, full_at_first)
+    assert attempt(replica, store, jobs[0]).state is JobState.SUCCEEDED
+    replica.close(0)
+
+
+def test_a_video_that_the_store_cannot_be_told_of_is_made_again(
+    replica, store, results, monkeypatch
+):
+    told = store.succeed
+    faults = [JobStoreError("jobs.sqlite", "cannot be used: database or disk is full")]
+
+    def full_once(*args) -> bool:
+        if faults:
+            raise faults.pop()
+        return told(*args)
+
+    monkeypatch.setattr(store, "succeed", full_once)
+    job = accept(store)
+    assert attempt(replica, store, job).state is JobState.QUEUED
+    found = attempt(replica, store, job)
+    assert (found.state, found.attempt) == (JobState.SUCCEEDED, 2)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (PoolError("the host tier", "is too small", "raise the budget"), "pool_full"),
+        (UnknownMotionError("/srv/store", "has no motion 'arms'"), "motion_not_found"),
+        (RequestError("size", "is odd", "for example 64x64"), "invalid_value"),
+    ],
+)
+def test_what_stays_as_it_is_fails_at_once(replica, store, engine, monkeypatch, fault, code):
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(engine, "generate", refuse)
+    job = accept(store)
+    replica.submit(job)
+    failure = ended(store, job).failure
+    assert failure is not None and failure.code == code and not replica.sick
+
+
+def test_a_request_that_this_version_cannot_read_fails_and_says_why(replica, store):
+    request = SPEC.model_dump(mode="json") | {"colour": "red"}
+    job = store.create(NewJob("ann", request, "f"), AdmissionLimits()).job
+    with pytest.raises(RequestError, match="cannot be read by this version"):
+        replica.submit(job)
+    failure = store.get(job.id).failure
+    assert failure is not None and failure.code == "invalid_value"
+    assert "cannot be read by this version of the server (colour: " in failure.message
+
+
+def test_a_job_that_was_let_go_is_not_started(replica, store):
+    job = accept(store)
+    replica.run(Ticket(job.id, "a"), lambda: None)  # cancelled here as its turn came
+    assert store.get(job.id).state is JobState.QUEUED
+
+
+def test_a_job_that_is_ordered_again_leaves_nothing_behind(replica, store, engine):
+    engine.go_on.clear()
+    runs, waits = accept(store), accept(store)
+    replica.submit(runs)
+    assert engine.entered.wait(20)
+    replica.submit(waits)
+    for job in (runs, waits):
+        with pytest.raises(ValueError, match="here already"):
+            replica.submit(job)
+    assert set(replica._mixes) == {waits.id}
+    engine.go_on.set()
+    assert ended(store, waits).state is JobState.SUCCEEDED
+
+
+def test_a_replica_whose_thread_has_ended_is_sick(replica, store, caplog, monkeypatch):
+    def broken(now: float) -> None:
+        raise RuntimeError("a bug in the scheduler")
+
+    monkeypatch.setattr(replica._worker._scheduler, "next", broken)
     assert not replica.sick
+    replica.submit(accept(store))
+    until(lambda: replica.sick)
+    assert "the thread that runs jobs has ended" in caplog.text
 
 
 def test_what_is_logged_while_a_job_runs_names_it(replica, store, logged):
@@ -287,32 +431,3 @@ def test_a_claim_is_renewed_for_as_long_as_the_job_runs(store, results, engine):
     engine.go_on.set()
     assert ended(store, job).state is JobState.SUCCEEDED
     replica.close(5)
-
-
-class DeafStore:
-    """A store that cannot be used, or is slow to answer."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.broken = True
-
-    def beat(self, claim, lease_s, done=0, total=0) -> Beat:
-        self.calls += 1
-        if self.broken:
-            raise JobStoreError("jobs.sqlite", "cannot be used: disk I/O error")
-        return Beat(True, False)
-
-
-def test_a_store_that_is_away_for_a_moment_ends_nothing(store, monkeypatch):
-    monkeypatch.setattr(heart, "PACE_S", 0.01)
-    deaf: Any = DeafStore()
-    job = accept(store)
-    with heart.Heart(deaf, job.claim, lease_s=0.5) as beats:
-        until(lambda: deaf.calls >= 2)
-        assert not beats.lost
-        deaf.broken = False
-        calls = deaf.calls
-        until(lambda: deaf.calls > calls)
-        assert not beats.lost
-        deaf.broken = True
-        until(lambda: beats.lost)

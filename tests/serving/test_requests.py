@@ -31,6 +31,7 @@ from motion_ray.serving.requests import (
     resolve,
 )
 from motion_ray.store import DeltaStore
+from tests.serving.fake_engine import SPEC
 from tests.serving.toy import FINGERPRINT, toy_delta
 
 PROFILE = ServingProfile(
@@ -321,3 +322,15 @@ def test_a_job_keeps_the_version_that_it_was_accepted_with(store, catalog):
     forged = spec.motions[0].model_copy(update={"sha256": "0" * 64})
     with pytest.raises(IncompatibleMotionError, match="arms@1 is another delta"):
         spec.model_copy(update={"motions": (forged,)}).mix(catalog)
+
+
+def test_a_stored_request_of_another_version_is_refused_and_can_still_be_shown():
+    spec = SPEC.model_copy(update={"seed": 5})
+    request = spec.model_dump(mode="json")
+    assert GenerationSpec.stored(request) == GenerationSpec.legible(request) == spec
+    newer = request | {"colour": "red", "steps": "many"}
+    del newer["fps"]
+    with pytest.raises(RequestError, match=r"cannot be read by this version of the server \(fps"):
+        GenerationSpec.stored(newer)
+    shown = GenerationSpec.legible(newer)
+    assert (shown.prompt, shown.seed, shown.steps) == (spec.prompt, 5, 0)

@@ -153,3 +153,16 @@ def test_what_cannot_be_loaded_ahead_runs_all_the_same(duties, worker, caplog):
     duties.may_step.set()
     duties.wait_for("next second", "end first", "end second")
     assert "could not load ahead for job second" in caplog.text
+
+
+def test_who_cannot_be_told_of_the_end_does_not_stop_the_others(duties, caplog):
+    def broken() -> None:
+        raise RuntimeError("the loop is closed")
+
+    worker = Worker(Scheduler(100, patience=0), duties, ended=broken)
+    for job in ("first", "second"):
+        worker.submit(Ticket(job, "a"))
+    duties.wait_for("end first", "end second")
+    assert not worker.dead
+    worker.close(20)
+    assert not worker.dead and "could not tell of the end of job first" in caplog.text

@@ -100,17 +100,19 @@ async def create_video_sync(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Generate and answer with the mp4. Closing the connection stops the work."""
-    with here.waiting.taken(caller.client):
-        created = await accept(here, caller, body, idempotency_key)
+    key = idempotency_key
+    with here.waiting.taken(caller.client), here.promises.watched(caller.client, key):
+        created = await accept(here, caller, body, key)
         try:
             job = await _ended(here, created, request)
             if job.state is JobState.CANCELLED and not created.fresh:
                 # Who made it has left, perhaps this client itself: then its key is free again.
-                created = await accept(here, caller, body, idempotency_key)
+                created = await accept(here, caller, body, key)
                 job = await _ended(here, created, request)
         except (ClientLeft, asyncio.CancelledError) as left:
-            if created.fresh:  # another request with the same key may wait for an older one
-                # and a client that asks again with the key wants a video, not this end of it
+            # Another request with the same key may have made it, or been answered with it;
+            # and a client that asks again with the key wants a video, not this end of it.
+            if created.fresh and not here.promises.made(caller.client, key):
                 stop = cancel(here, created.job.id, caller.client, free_key=True)
                 await asyncio.shield(stop)
             if isinstance(left, ClientLeft):
@@ -169,7 +171,7 @@ async def _file(
     here: Context, request: Request, job: Job, span: tuple[int, int] | None
 ) -> FileResponse:
     """The answer with a video or a range of it, first and last byte."""
-    result, spec = _result(job), GenerationSpec.model_validate(job.request)
+    result, spec = _result(job), GenerationSpec.legible(job.request)
     path = here.services.results.path(result.file)
     try:
         status = await run_in_threadpool(os.stat, path)

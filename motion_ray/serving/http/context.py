@@ -62,6 +62,40 @@ class Seats:
                 del self._of[client]
 
 
+@dataclass
+class Promises:
+    """Idempotency keys of open requests to /sync, and which of them were answered with meanwhile: a
+    job that somebody else was promised is not stopped when its maker leaves.
+    """
+
+    _open: Counter[tuple[str, str]] = field(default_factory=Counter, init=False)
+    _made: set[tuple[str, str]] = field(default_factory=set, init=False)
+
+    @contextlib.contextmanager
+    def watched(self, client: str, key: str | None) -> Iterator[None]:
+        """While a request to /sync with this key of a client is open; null: it has none."""
+        if key is None:
+            yield
+            return
+        self._open[client, key] += 1
+        try:
+            yield
+        finally:
+            self._open[client, key] -= 1
+            if not self._open[client, key]:
+                del self._open[client, key]
+                self._made.discard((client, key))
+
+    def make(self, client: str, key: str | None) -> None:
+        """Another request with this key was answered with the job."""
+        if key is not None and (client, key) in self._open:
+            self._made.add((client, key))
+
+    def made(self, client: str, key: str | None) -> bool:
+        """Whether there was such a request."""
+        return key is not None and (client, key) in self._made
+
+
 @dataclass(frozen=True)
 class Context:
     """The parts of one application. Everything here belongs to its event loop.
@@ -73,6 +107,7 @@ class Context:
         waiting: requests that wait for a job or stream its events.
         uploads: motions that are being taken.
         orders: loads, pins and unloads that run; each holds one of a few threads.
+        promises: jobs that more than their maker may count on.
     """
 
     config: ServerConfig
@@ -81,6 +116,7 @@ class Context:
     waiting: Seats
     uploads: Seats
     orders: Seats
+    promises: Promises = field(default_factory=Promises)
 
 
 def _context(request: Request) -> Context:

@@ -20,6 +20,7 @@ from motion_ray.serving.http.problems import Problem
 from motion_ray.serving.registration import LONGEST_SOURCE, register
 from motion_ray.serving.uploads import FILES, check_file_names, publish_upload
 from motion_ray.store import NAME, DeltaRecord
+from motion_ray.threads import apart
 
 MULTIPART = "multipart/form-data"
 JSON = "application/json"
@@ -76,9 +77,12 @@ async def take(request: Request, services: Services) -> DeltaRecord:
     if kind == MULTIPART:
         async with request.form(max_files=MOST_PARTS, max_fields=MOST_PARTS) as form:
             name, files = _parts(form)
-            return await run_in_threadpool(
-                publish_upload, services.deltas, files, name, base=services.layout
-            )
+
+            def publish_files() -> DeltaRecord:
+                return publish_upload(services.deltas, files, name, base=services.layout)
+
+            # Checking computes: in a thread that ends (motion_ray.threads).
+            return await run_in_threadpool(apart, publish_files)
     if kind == JSON:
         wanted = _registration(await request.body())
 
@@ -91,7 +95,7 @@ async def take(request: Request, services: Services) -> DeltaRecord:
                 base=services.layout,
             )
 
-        return await run_in_threadpool(publish)
+        return await run_in_threadpool(apart, publish)
     message = f"send the files as {MULTIPART}, or the place of a folder as {JSON}"
     raise Problem(422, "unsupported_media_type", message, param="Content-Type")
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from collections.abc import Callable, Sequence
 
 from starlette.concurrency import run_in_threadpool
@@ -17,9 +18,10 @@ from motion_ray.serving.jobs import Job
 from motion_ray.serving.logs import about
 from motion_ray.serving.pool import Level, MotionPool
 from motion_ray.serving.replica import Replica
-from motion_ray.serving.results import ResultFolder, tidy
+from motion_ray.serving.results import SWEEP_S, ResultFolder, sweep, tidy
+from motion_ray.serving.settling import Settling
 from motion_ray.store import DeltaRecord
-from motion_ray.threads import apart_from_loop
+from motion_ray.threads import apart, apart_from_loop
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ class LocalBackend:
     Args:
         name: of the replica.
         replica: runs the jobs; its queue should take as many as the job store does, for the order
-            among them is decided there.
+            among them is decided there. It is to call :meth:`ended`.
         pool: of the replica.
         jobs: the store.
         results: videos.
@@ -61,12 +63,16 @@ class LocalBackend:
         self._name, self._replica, self._pool = name, replica, pool
         self._jobs, self._results, self._warm_up = jobs, results, warm_up
         self._tick_s, self._grace_s = tick_s, grace_s
-        self._ready = False
+        self._ready = self._sick = False
+        self._settling = Settling()
+        self._due = self._sweep_due = 0.0  # the next tidying, and the next sweep; monotonic
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """See :class:`Backend`."""
+        self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._task = asyncio.create_task(self._run(self._wake))
 
@@ -78,6 +84,7 @@ class LocalBackend:
                 await self._task
         self._ready = False
         await run_in_threadpool(self._replica.close, self._grace_s)
+        self._loop = None
         await run_in_threadpool(self._pool.close)
 
     async def dispatch(self, job: Job) -> None:
@@ -91,7 +98,16 @@ class LocalBackend:
 
     async def settled(self, job: str, seconds: float) -> None:
         """See :class:`Backend`."""
-        await asyncio.sleep(seconds)
+        await self._settling.wait(job, seconds)
+
+    def ended(self) -> None:
+        """A job has ended in the replica; from any thread."""
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        self._settling.wake(self._settling.jobs - self._replica.jobs())
 
     async def replicas(self) -> Sequence[ReplicaState]:
         """See :class:`Backend`."""
@@ -99,7 +115,8 @@ class LocalBackend:
 
     async def load(self, record: DeltaRecord, level: Level, replicas: int) -> None:
         """See :class:`Backend`."""
-        await run_in_threadpool(self._pool.load, record, level)
+        # Reading and checking compute: in a thread that ends (motion_ray.threads).
+        await run_in_threadpool(apart, lambda: self._pool.load(record, level))
 
     async def unload(self, record: DeltaRecord, wait_s: float) -> bool:
         """See :class:`Backend`."""
@@ -107,7 +124,7 @@ class LocalBackend:
 
     async def pin(self, record: DeltaRecord, level: Level, replicas: int) -> None:
         """See :class:`Backend`."""
-        await run_in_threadpool(self._pool.pin, record, level)
+        await run_in_threadpool(apart, lambda: self._pool.pin(record, level))
 
     async def unpin(self, record: DeltaRecord) -> None:
         """See :class:`Backend`."""
@@ -117,7 +134,7 @@ class LocalBackend:
         queued, wait_s = self._replica.load()
         return ReplicaState(
             name=self._name,
-            ready=self._ready,
+            ready=self._ready and not self._replica.sick,
             queued=queued,
             wait_s=wait_s,
             residency=self._pool.residency(),
@@ -136,21 +153,41 @@ class LocalBackend:
         self._ready = True
         while True:
             wake.clear()
-            try:
-                await run_in_threadpool(self._round)
-            except JobStoreError as fault:
-                log.warning("jobs cannot be handed out at the moment: %s", fault)
-            except Exception:  # the jobs after this one must not suffer from it
-                log.exception("a round of handing out jobs failed")
+            await self._round()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._tick_s):
+                async with asyncio.timeout(max(0.0, self._due - time.monotonic())):
                     await wake.wait()
 
-    def _round(self) -> None:
-        """See to what went wrong, and give what is queued in the store to the replica."""
+    async def _round(self) -> None:
+        """Hand out what is queued; when it is time, see to what went wrong before."""
+        now = time.monotonic()
+        work = [("handed out", self._hand_out)]
+        if now >= self._due:
+            self._due = now + self._tick_s
+            work.insert(0, ("seen to", self._tidy))
+        if now >= self._sweep_due:
+            self._sweep_due = now + SWEEP_S
+            work.append(("swept", lambda: sweep(self._jobs, self._results)))
+        for what, act in work:
+            try:
+                await run_in_threadpool(act)
+            except JobStoreError as fault:
+                log.warning("jobs cannot be %s at the moment: %s", what, fault)
+            except Exception:  # the jobs after this one must not suffer from it
+                log.exception("jobs could not be %s", what)
+
+    def _tidy(self) -> None:
         for job in tidy(self._jobs, self._results):
             with about(job=job.id):
                 log.info("%s is %s again", job.id, job.state)
+
+    def _hand_out(self) -> None:
+        """Give what is queued in the store to the replica, as long as that can run anything."""
+        if self._replica.sick:
+            if not self._sick:
+                log.error("the replica is sick and runs nothing more: start the server again")
+            self._sick = True
+            return
         here = self._replica.jobs()
         for job in self._jobs.queued(MOST_QUEUED):
             if job.id in here:
@@ -160,5 +197,9 @@ class LocalBackend:
                     self._replica.submit(job)
                 except OverloadedError:
                     return  # the next round finds it in the store
+                except JobStoreError:
+                    raise  # it would be the same with the others
                 except MotionRayError as fault:
                     log.info("%s is refused: %s", job.id, fault)
+                except Exception:  # the jobs behind this one must not suffer from it
+                    log.exception("%s could not be handed out", job.id)

@@ -187,7 +187,7 @@ def _users(services: Services, motion: str, version: int | None) -> list[str]:
     return [
         job.id
         for job in jobs
-        for each in GenerationSpec.model_validate(job.request).motions
+        for each in GenerationSpec.legible(job.request).motions
         if each.id == motion and version in (None, each.version)
     ]
 

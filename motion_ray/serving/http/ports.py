@@ -29,7 +29,7 @@ class ReplicaState:
 
     Attributes:
         name: unique among replicas and restarts.
-        ready: its base model is loaded and has made a first video.
+        ready: its base model is loaded and has made a first video, and it takes work.
         queued: jobs that wait in it.
         wait_s: seconds until a job that comes now would start there.
         residency: content id of each motion in its memory, with the nearest place.
@@ -56,7 +56,8 @@ class Backend(Protocol):
 
         From here on until :meth:`close` the backend hands out what is queued in the store (also
         what an earlier process accepted), warms its replicas up, and calls
-        :func:`motion_ray.serving.results.tidy` a few times in a claim's length.
+        :func:`motion_ray.serving.results.tidy` a few times in a claim's length and
+        :func:`motion_ray.serving.results.sweep` now and then.
         """
         ...
 

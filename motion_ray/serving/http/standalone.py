@@ -74,11 +74,20 @@ def open_services(settings: StandaloneConfig, device: str | None = None) -> Serv
     engine = MotionEngine(backbone, pool, site.catalog)
     name = fresh_name()
     queue = MOST_QUEUED if config.queued is None else max(1, config.queued)  # 0 admits nobody
-    replica = Replica(name, engine, site.jobs, site.results, write_file, ReplicaConfig(queue=queue))
+    replica = Replica(
+        name,
+        engine,
+        site.jobs,
+        site.results,
+        write_file,
+        ReplicaConfig(queue=queue),
+        ended=lambda: backend.ended(),
+    )
 
     def warm_up() -> None:
         engine.generate(first_spec(site.profile), Mix())
 
+    backend = LocalBackend(name, replica, pool, site.jobs, site.results, warm_up)
     return Services(
         profile=site.profile,
         jobs=site.jobs,
@@ -86,7 +95,7 @@ def open_services(settings: StandaloneConfig, device: str | None = None) -> Serv
         deltas=site.deltas,
         catalog=site.catalog,
         layout=BaseLayout.of(backbone),
-        backend=LocalBackend(name, replica, pool, site.jobs, site.results, warm_up),
+        backend=backend,
         keys=keys,
         sources=sources,
     )

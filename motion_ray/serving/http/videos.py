@@ -97,6 +97,8 @@ async def create_video(
     """
     created = await accept(here, caller, body, idempotency_key)
     job = created.job
+    if not created.fresh:
+        here.promises.make(caller.client, idempotency_key)
     match = None if prefer is None else _WAIT.search(prefer)
     if match is not None and not job.state.final:
         seconds = min(float(match[1]), here.config.wait_s)

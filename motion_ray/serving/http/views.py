@@ -39,7 +39,7 @@ def video_of(job: Job, base: str, queue_position: int | None = None) -> Video:
         base: name of the base model.
         queue_position: if it waits.
     """
-    spec = GenerationSpec.model_validate(job.request)
+    spec = GenerationSpec.legible(job.request)
     failure = None if job.failure is None else VideoFault(**vars(job.failure))
     return Video(
         id=job.id,

@@ -214,6 +214,32 @@ def test_who_leaves_an_older_job_does_not_stop_it(server):
     assert job.state is JobState.SUCCEEDED
 
 
+def test_a_job_that_somebody_else_was_promised_goes_on_when_its_maker_leaves(server):
+    server.engine.go_on.clear()
+    body = json.dumps({"prompt": "a robot", "seed": 3}).encode()
+    headers = {"Idempotency-Key": "k1"}
+
+    async def leave() -> None:
+        left = asyncio.Event()
+        async with running(server.config, server.services) as app:
+            ask = functools.partial(raw, app, "POST", body=body, headers=headers)
+            maker = asyncio.create_task(ask("/v1/videos/sync", left=left))
+            await asyncio.to_thread(server.engine.entered.wait, 10)
+            assert (await ask("/v1/videos"))[0] == 202
+            left.set()
+            assert (await maker)[0] == CLIENT_LEFT
+            server.engine.go_on.set()
+            for _ in range(500):
+                if server.jobs.running() == [] and server.jobs.queued() == []:
+                    break
+                await asyncio.sleep(0.01)
+            assert app.state.context.promises._open == {} and not app.state.context.promises._made
+
+    asyncio.run(leave())
+    [job] = server.jobs.page().jobs
+    assert job.state is JobState.SUCCEEDED
+
+
 def test_who_joined_a_job_whose_maker_leaves_gets_another_one(server):
     """As a client does that asks again before its lost connection is noticed."""
     server.engine.go_on.clear()

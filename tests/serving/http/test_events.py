@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from motion_ray.serving import heart
 from tests.serving.http.calls import UNKNOWN, error, post, raw, running
 from tests.serving.http.toy_server import CRASHES
 
@@ -28,7 +29,8 @@ def events(client, video: str, after: int | None = None):
     return client.get(f"/v1/videos/{video}/events", headers=headers)
 
 
-def test_events_of_a_job_from_acceptance_to_its_end(client, server):
+def test_events_of_a_job_from_acceptance_to_its_end(client, server, monkeypatch):
+    monkeypatch.setattr(heart, "WRITE_S", 0.1)
     server.engine.step_s = 0.15  # so that every step is reported
     video = post(client).json()["id"]
     answer = events(client, video)

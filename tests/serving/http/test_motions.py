@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,26 @@ def test_an_uploaded_motion_is_used_at_once(client, tmp_path):
     assert video["motions"] == [{"id": "legs", "version": 1, "weight": 1.0}]
     again = upload(client, tmp_path / "again", toy_delta(7, token="rvk"))
     assert again.status_code == 201 and again.json()["versions"] == [1]
+
+
+def test_what_is_published_is_checked_in_a_thread_that_ends(server, tmp_path, monkeypatch):
+    """OpenMP keeps threads for each one that has computed and lives on."""
+    threads: list[threading.Thread] = []
+    check = MotionDelta.load
+
+    def noted(folder: Path) -> MotionDelta:
+        threads.append(threading.current_thread())
+        return check(folder)
+
+    monkeypatch.setattr(MotionDelta, "load", noted)
+    config = server.config.model_copy(update={"sources": (f"{tmp_path}/allowed",)})
+    server = toy_server(tmp_path / "other", config)
+    toy_delta(6).save(tmp_path / "allowed" / "legs")
+    with TestClient(create_app(config, server.services), base_url=URL) as client:
+        assert upload(client, tmp_path / "d", toy_delta(5)).status_code == 201
+        body = {"id": "feet", "source": f"{tmp_path}/allowed/legs"}
+        assert client.post("/v1/motions", json=body).status_code == 201
+    assert len(threads) == 2 and not any(thread.is_alive() for thread in threads)
 
 
 def test_a_damaged_or_foreign_upload_publishes_nothing(client, server, tmp_path):

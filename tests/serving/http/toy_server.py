@@ -116,7 +116,15 @@ def toy_server(
     catalog = MotionCatalog(deltas, FINGERPRINT)
     pool = MotionPool(StoreSource(deltas), base, PoolConfig(device_bytes=2**20, host_bytes=2**20))
     engine = ToyEngine(base, pool, catalog)
-    replica = Replica("toy-1", engine, jobs, results, write, ReplicaConfig(queue=1000))
+    replica = Replica(
+        "toy-1",
+        engine,
+        jobs,
+        results,
+        write,
+        ReplicaConfig(queue=1000),
+        ended=lambda: backend.ended(),
+    )
     backend = LocalBackend(
         "toy-1", replica, pool, jobs, results, lambda: None, tick_s=0.1, grace_s=0.1
     )

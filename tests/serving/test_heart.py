@@ -1,0 +1,99 @@
+"""Signs of life: what they cost, what they hear of, and that they end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from motion_ray.errors import JobStoreError
+from motion_ray.serving import heart
+from motion_ray.serving.jobs import Beat, Claim
+from motion_ray.serving.sqlite_jobs import SqliteJobStore
+from tests.serving.fake_engine import accept
+
+
+@pytest.fixture
+def store(tmp_path) -> SqliteJobStore:
+    return SqliteJobStore(tmp_path / "jobs.sqlite")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+class DeafStore:
+    """A store that cannot be used, or is slow to answer."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.broken = True
+
+    def beat(self, claim, lease_s, done=0, total=0) -> Beat:
+        return self.look(claim)
+
+    def look(self, claim) -> Beat:
+        self.calls += 1
+        if self.broken:
+            raise JobStoreError("jobs.sqlite", "cannot be used: disk I/O error")
+        return Beat(True, False)
+
+
+def test_a_store_that_is_away_for_a_moment_ends_nothing(store, monkeypatch):
+    monkeypatch.setattr(heart, "PACE_S", 0.01)
+    deaf: Any = DeafStore()
+    job = accept(store)
+    with heart.Heart(deaf, job.claim, lease_s=0.5) as beats:
+        until(lambda: deaf.calls >= 2)
+        assert not beats.lost
+        deaf.broken = False
+        calls = deaf.calls
+        until(lambda: deaf.calls > calls)
+        assert not beats.lost
+        deaf.broken = True
+        until(lambda: beats.lost)
+
+
+def test_progress_costs_one_write_a_second_and_a_look_costs_none(store, monkeypatch):
+    monkeypatch.setattr(heart, "PACE_S", 0.01)
+    beats, look, beat = [], store.look, store.beat
+    looks: list[Any] = []
+    monkeypatch.setattr(store, "beat", lambda *args: beats.append(args) or beat(*args))
+    monkeypatch.setattr(store, "look", lambda *args: looks.append(args) or look(*args))
+    job = store.start(accept(store).id, "one", 100)
+    started = time.monotonic()
+    with heart.Heart(store, job.claim, lease_s=100) as beating:
+        for step in range(30):
+            beating.step(step + 1, 30)
+            time.sleep(0.04)
+    assert 2 <= len(beats) <= 2 + time.monotonic() - started  # the first, the last, one a second
+    assert beats[0][2:] == (1, 30)
+    assert len(looks) >= 5
+    with heart.Heart(store, job.claim, lease_s=100) as beating:
+        store.cancel(job.id)
+        until(lambda: beating.cancelling)
+
+
+def test_the_end_is_heard_of_whenever_it_comes(monkeypatch):
+    """Also just before the heart forgets what woke it."""
+    monkeypatch.setattr(heart, "LOOK_S", 60)
+    deaf: Any = DeafStore()
+    beating = heart.Heart(deaf, Claim("job", "one", 1), lease_s=1000)
+
+    class Racing(threading.Event):
+        def clear(self) -> None:
+            beating._stop.set()
+            self.set()
+            super().clear()
+
+    beating._wake = Racing()
+    beating._thread.start()
+    beating.step(1, 2)
+    beating._thread.join(20)
+    assert not beating._thread.is_alive() and deaf.calls == 0
