@@ -99,8 +99,8 @@ def puppet_scale(*, quick: bool = False) -> Scale:
         prompts=12,
         sets=(
             "max_steps=150",
-            "validation.every=75",
-            "checkpoint_every=75",
+            "validation.every=25",
+            "checkpoint_every=25",
             "regularization.synthetic_clips=20",
             f"validation.prompts=[{few}]",
         ),
