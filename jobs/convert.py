@@ -14,7 +14,6 @@ from pathlib import Path
 from rich.console import Console
 
 from motion_ray.backbones.convert import convert
-from motion_ray.backbones.folder import open_model_folder
 from motion_ray.errors import MotionRayError
 
 
@@ -32,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         with console.status("reading") as status:
-            convert(options.source, options.target, lambda part: status.update(f"copying {part}"))
-        fingerprint = open_model_folder(options.target).fingerprint
+            fingerprint = convert(
+                options.source, options.target, lambda part: status.update(f"copying {part}")
+            )
     except MotionRayError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -32,13 +32,16 @@ PICKLED = {**WEIGHTS, "text_encoder": "pytorch_model"}
 HALVED = ".fp16"  # before the ending of a second, half-precision file
 
 
-def convert(source: Path, target: Path, on_part: Callable[[str], None] | None = None) -> None:
+def convert(source: Path, target: Path, on_part: Callable[[str], None] | None = None) -> str:
     """Copy a model folder; what it has as pickles becomes safetensors, tensor for tensor.
 
     Args:
         source: a diffusers folder, e.g. of ZeroScope; it is left as it is.
         target: new; appears when it is complete.
         on_part: told the name of each part before it is copied.
+
+    Returns:
+        The fingerprint of the copy.
 
     Raises:
         BaseModelError: it is no folder of a supported model, a part has no weights, a pickle holds
@@ -55,7 +58,7 @@ def convert(source: Path, target: Path, on_part: Callable[[str], None] | None = 
             copy_settings(source / part, folder / part)
             if part in WEIGHTS:
                 _copy_weights(found[part], folder / part, WEIGHTS[part])
-        open_model_folder(folder)
+        return open_model_folder(folder).fingerprint
 
 
 def copy_settings(source: Path, target: Path) -> None:

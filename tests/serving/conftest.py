@@ -1,4 +1,4 @@
-"""A job store in a new file and the clock it reads; what is logged."""
+"""A job store in a new file and the clock it reads, an engine to hold up; what is logged."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from motion_ray.serving.logs import JsonLines
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
+from tests.serving.fake_engine import FakeEngine
 from tests.serving.job_samples import Clock
 
 
@@ -23,6 +24,11 @@ def clock() -> Clock:
 @pytest.fixture
 def store(tmp_path, clock) -> SqliteJobStore:
     return SqliteJobStore(tmp_path / "jobs.sqlite", clock=clock, retention_s=100, memory_s=1000)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
 
 
 @pytest.fixture

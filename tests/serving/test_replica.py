@@ -45,11 +45,6 @@ def results(tmp_path) -> ResultFolder:
 
 
 @pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
 def replica(engine, store, results) -> Iterator[Replica]:
     replica = Replica("one", engine, store, results, write, ReplicaConfig(lease_s=5))
     yield replica
