@@ -65,10 +65,11 @@ def main() -> None:
     parser.add_argument("--motions", type=int, help="of the traffic of (b) and (c)")
     parser.add_argument("--requests", type=int, help="of that traffic, each way")
     parser.add_argument("--steps", type=int, help="denoising steps of a generation")
+    parser.add_argument("--repeats", type=int, help="of (a) and (e)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     size = QUICK if args.quick else Size()
-    given = {"motions": args.motions, "requests": args.requests, "steps": args.steps}
+    given = {name: getattr(args, name) for name in ("motions", "requests", "steps", "repeats")}
     size = replace(size, **{name: value for name, value in given.items() if value is not None})
     served = Served(args.base, size.steps)
     parts: dict[str, Callable[[Path], None]] = {

@@ -88,6 +88,7 @@ class VideoGenerator:
         cancelled: Callable[[], bool] | None,
     ) -> list[GeneratedVideo]:
         backbone, sampling, clips = self.backbone, self.sampling, self.clips
+        recorder = backbone.recorder
         factor = backbone.spatial_factor
         shape = (
             backbone.latent_channels,
@@ -99,7 +100,7 @@ class VideoGenerator:
         negative = backbone.encode_text([sampling.negative_prompt] * len(prompts))
         with compute_context(self.precision, backbone.device):
             latents = denoise(
-                backbone,
+                backbone if recorder is None else recorder.generation(),
                 sampling_scheduler(sampling.scheduler, backbone.scheduler_config),
                 initial_noise(seeds, shape, backbone.device),
                 text,

@@ -21,6 +21,7 @@ from motion_ray.backbones.folder import ModelFolder, open_model_folder
 from motion_ray.backbones.inflated import PREFIX, inflate, inflated_fingerprint
 from motion_ray.backbones.kernels import use_cpu_kernels
 from motion_ray.backbones.partition import partition_unet3d
+from motion_ray.backbones.replay import StepRecorder, predict
 from motion_ray.devices import resolve_device
 from motion_ray.errors import BaseModelError, DataError
 from motion_ray.precision import check_precision
@@ -53,6 +54,8 @@ class UNet3DBackbone:
         self.latent_channels: int = unet.config["in_channels"]
         self.text_width: int = text_encoder.config.hidden_size
         self._groups = partition_unet3d(unet)
+        # Of the network, not of self: a cycle would keep a model on the GPU until it is collected.
+        self.recorder = StepRecorder(unet) if device.type == "cuda" else None
         for module in (unet, vae, text_encoder):
             # eval: UNet3D has dropout in its temporal convolutions, active in a fresh module
             module.requires_grad_(False).eval()
@@ -168,7 +171,7 @@ class UNet3DBackbone:
         """The UNet's output ``[b, c, f, h, w]`` for noisy latents, timesteps ``[b]`` and text ``[b,
         n, d]``.
         """
-        return self.denoiser(latents, timesteps, encoder_hidden_states=text, return_dict=False)[0]
+        return predict(self.denoiser, latents, timesteps, text)
 
     def group_of(self, name: str) -> ParameterGroup:
         """The group of a UNet parameter by its full name.

@@ -4,8 +4,11 @@ CPUs.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -67,6 +70,16 @@ def initialize(
         model=model, optimizer=optimizer, config=deepspeed_config(config)
     )
     return engine
+
+
+@contextlib.contextmanager
+def barriers_of_one() -> Iterator[None]:
+    """Checkpoints wait for all processes. There is one, so that torch does not know on which GPU it
+    should wait can hang nothing and is no news.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"barrier\(\): using the device under current context")
+        yield
 
 
 def _skip_shared_memory_kernel(deepspeed: Any) -> None:

@@ -200,8 +200,9 @@ class MotionDelta:
         self.check_base(backbone.fingerprint)
         label = f"{self.header.name!r} (step {self.header.step})"
         with alone_on(backbone.denoiser, self._where, label):
-            base = {name: each.data for name, each in backbone.denoiser.named_parameters()}
-            with exchanged(backbone, self.values(base), self.rows, self._where):
+            parameters = dict(backbone.denoiser.named_parameters())
+            base = {name: each.data for name, each in parameters.items()}
+            with exchanged(backbone, self.values(base), self.rows, self._where, parameters):
                 yield
 
     def check_base(self, fingerprint: str) -> None:
@@ -234,11 +235,11 @@ class MotionDelta:
             DeltaError: as :meth:`applied`.
         """
         self.check_fits(base)
-        found: dict[str, Tensor] = {}
-        for name in self.parameters:  # one value at a time is in flight, in float32
-            value = self._form.value(self.tensors, name, base[name])
-            found |= fitted({name: value}, base, self._where)
-        return found
+        return fitted(
+            ((name, self._form.value(self.tensors, name, base[name])) for name in self.parameters),
+            base,
+            self._where,
+        )
 
     def change(self, name: str, base: Mapping[str, Tensor]) -> Tensor:
         """How far this delta moves one parameter from the base, float32 on the base's device.

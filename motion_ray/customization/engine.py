@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from motion_ray.config import CustomizationConfig, OptimizerConfig
+from motion_ray.customization.deepspeed_setup import barriers_of_one, initialize
 from motion_ray.errors import CheckpointError
 from motion_ray.tensors import read_tensors
 
@@ -133,8 +134,6 @@ class DeepSpeedEngine:
     """
 
     def __init__(self, model: nn.Module, config: CustomizationConfig, device: torch.device) -> None:
-        from motion_ray.customization.deepspeed_setup import initialize
-
         self._model = model
         self._trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self._zero = config.engine.zero_stage
@@ -162,9 +161,10 @@ class DeepSpeedEngine:
 
     def save(self, directory: Path) -> None:
         """DeepSpeed's own checkpoint, trainable parameters only."""
-        self._engine.save_checkpoint(
-            str(directory), tag="deepspeed", save_latest=False, exclude_frozen_parameters=True
-        )
+        with barriers_of_one():
+            self._engine.save_checkpoint(
+                str(directory), tag="deepspeed", save_latest=False, exclude_frozen_parameters=True
+            )
 
     def load(self, directory: Path) -> None:
         """Restore weights and optimizer state.
@@ -172,12 +172,13 @@ class DeepSpeedEngine:
         Raises:
             CheckpointError: DeepSpeed finds nothing to load.
         """
-        path, _ = self._engine.load_checkpoint(
-            str(directory),
-            tag="deepspeed",
-            load_module_strict=False,
-            load_lr_scheduler_states=False,
-        )
+        with barriers_of_one():
+            path, _ = self._engine.load_checkpoint(
+                str(directory),
+                tag="deepspeed",
+                load_module_strict=False,
+                load_lr_scheduler_states=False,
+            )
         if path is None:
             raise CheckpointError(
                 directory, "holds no DeepSpeed state", "the folder was written by another engine"

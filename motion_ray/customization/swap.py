@@ -1,8 +1,9 @@
 """Exchange of a loaded base model's values for others, and back, bit for bit.
 
 Parameters get other storage and, at the end, their own again; nothing is added or subtracted, so
-there is no drift however often it happens. ``MotionDelta.applied`` is this for one delta; serving
-uses it for values that are prepared ahead.
+there is no drift however often it happens. Where parameters must not move (:func:`keep_in_place`),
+that other storage is always the same, and values are copied into it. ``MotionDelta.applied`` is
+this for one delta; serving uses it for values that are prepared ahead.
 
 Shapes: a value has the shape of the denoiser parameter of the same name; a row is ``[d]``, d the
 text width.
@@ -11,7 +12,7 @@ text width.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from motion_ray.errors import DeltaError
 
 APPLIED = "_applied_delta"  # attribute of a denoiser while values are exchanged in it
+PLACES = "_places_of_values"  # attribute of a denoiser whose parameters must not move
 
 
 class DeltaTarget(Protocol):
@@ -85,21 +87,25 @@ def exchanged(
     values: Mapping[str, Tensor],
     rows: Sequence[TokenRow],
     where: str,
+    parameters: Mapping[str, nn.Parameter],
 ) -> Iterator[None]:
     """The base model with other values inside; its own again on leaving. Call it :func:`alone_on`.
 
     Args:
         backbone: the base model.
-        values: from :func:`fitted`; the parameters use this storage.
+        values: from :func:`fitted`; the parameters use this storage, or a copy in their one place.
         rows: of trained tokens. Several rows of one token add up as values do: base + sum of
             weight x (row - base).
         where: whose values they are, for messages.
+        parameters: of the denoiser, by name. Looking for them takes longer than the exchange.
 
     Raises:
         DeltaError: a row has another length than the base model's.
         BaseModelError: the base's tokenizer does not know a token.
     """
-    parameters = dict(backbone.denoiser.named_parameters())
+    places = vars(backbone.denoiser).get(PLACES)
+    if places is not None and values:
+        values = places.filled(values, parameters)
     originals = {name: parameters[name].data for name in values}
     base_rows: dict[str, Tensor] = {}
     try:
@@ -116,13 +122,41 @@ def exchanged(
             backbone.set_token_embedding(token, row)
 
 
+def keep_in_place(denoiser: nn.Module) -> None:
+    """From the next exchange on, give the parameters the same storage every time.
+
+    For what reads fixed addresses (:mod:`motion_ray.backbones.replay`). Takes memory for one set of
+    values, and an exchange a copy of them.
+    """
+    vars(denoiser).setdefault(PLACES, _Places())
+
+
+class _Places:
+    """One place for each parameter that was ever exchanged."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def filled(
+        self, values: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]
+    ) -> dict[str, Tensor]:
+        """All places, with the values in them; with the parameters' own where none is given."""
+        for name, value in values.items():
+            if name not in self._places:
+                self._places[name] = torch.empty_like(value)
+        wanted = [values.get(name, parameters[name].data) for name in self._places]
+        torch._foreach_copy_([*self._places.values()], wanted)
+        return dict(self._places)
+
+
 def fitted(
-    values: Mapping[str, Tensor], base: Mapping[str, Tensor], where: str
+    values: Iterable[tuple[str, Tensor]], base: Mapping[str, Tensor], where: str
 ) -> dict[str, Tensor]:
     """Every value in its parameter's type and on its device, all checked; no copy where it fits.
 
     Args:
-        values: parameter name to new value.
+        values: parameter names with new values, taken one at a time.
         base: parameter name to the base model's value.
         where: whose values they are, for messages.
 
@@ -131,14 +165,28 @@ def fitted(
             base's type.
     """
     found: dict[str, Tensor] = {}
-    for name, tensor in values.items():
+    narrowed: dict[str, Tensor] = {}
+    for name, tensor in values:
         check_shape(name, tuple(tensor.shape), base, where)
-        value = tensor.to(base[name].device, base[name].dtype)
-        if value.dtype != tensor.dtype and not is_finite(value):
-            rule = f"tensor {name} does not fit into {value.dtype}".replace("torch.", "")
-            raise DeltaError(where, rule, "load the base model in bfloat16 or float32")
+        # Moved as it is and converted there: from pinned memory the first part waits for nothing.
+        value = tensor.to(base[name].device, non_blocking=True).to(base[name].dtype)
+        if torch.finfo(value.dtype).max < torch.finfo(tensor.dtype).max:
+            narrowed[name] = value
         found[name] = value
+    if not _are_finite([*narrowed.values()]):
+        name = next(name for name, value in narrowed.items() if not is_finite(value))
+        rule = f"tensor {name} does not fit into {found[name].dtype}".replace("torch.", "")
+        raise DeltaError(where, rule, "load the base model in bfloat16 or float32")
     return found
+
+
+def _are_finite(tensors: list[Tensor]) -> bool:
+    """Of all tensors at once: to look at each by itself would wait for the GPU as often."""
+    some = [tensor for tensor in tensors if tensor.numel()]
+    if not some:
+        return True
+    largest = torch._foreach_norm(some, float("inf"))
+    return bool(torch.isfinite(torch.stack([each.float() for each in largest])).all())
 
 
 def check_shape(name: str, shape: tuple[int, ...], base: Mapping[str, Tensor], where: str) -> None:

@@ -95,21 +95,25 @@ def denoise(
     """
     guided = guidance > 1.0
     context = torch.cat([negative, text]) if guided else text
-    scheduler.set_timesteps(steps, device=noise.device)
+    # Schedulers keep their tables on the CPU: every lookup of a time on the GPU would wait for it.
+    scheduler.set_timesteps(steps)
+    times = scheduler.timesteps.to(noise.device)
     latents = noise * scheduler.init_noise_sigma
-    total = len(scheduler.timesteps)
+    total = len(times)
+    watched = noise.is_cuda and (on_step is not None or cancelled is not None)
     for done, t in enumerate(scheduler.timesteps):
         if cancelled is not None and cancelled():
             raise Cancelled("generation", f"cancelled after {done} of {total} denoising steps")
         model_input = torch.cat([latents, latents]) if guided else latents
         model_input = scheduler.scale_model_input(model_input, t)  # pyright: ignore
-        prediction = model.predict(model_input, t.expand(len(model_input)), context).to(
-            latents.dtype
-        )
+        moment = times[done].expand(len(model_input))
+        prediction = model.predict(model_input, moment, context).to(latents.dtype)
         if guided:
             without, with_text = prediction.chunk(2)
             prediction = without + guidance * (with_text - without)
         latents = scheduler.step(prediction, t, latents, return_dict=False)[0]  # pyright: ignore
+        if watched:  # or steps would be told, and asked about, that the GPU has yet to run
+            torch.cuda.current_stream(noise.device).synchronize()
         if on_step is not None:
             on_step(done + 1, total)
     return latents

@@ -9,7 +9,7 @@ Shapes: a value has the shape of the denoiser parameter of the same name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -107,12 +107,15 @@ def blend(
     Raises:
         DeltaError: a sum is too large for the base's type.
     """
-    values: dict[str, Tensor] = {}
-    for name, indices in plan.summed.items():
-        total = base[name].detach().float().clone()
-        for index in indices:
-            total.add_(deltas[index].change(name, base), alpha=parts[index].weight)
-        values |= fitted({name: total}, base, where)
+
+    def sums() -> Iterator[tuple[str, Tensor]]:
+        for name, indices in plan.summed.items():
+            total = base[name].detach().float().clone()
+            for index in indices:
+                total.add_(deltas[index].change(name, base), alpha=parts[index].weight)
+            yield name, total
+
+    values = fitted(sums(), base, where)
     rows = tuple(
         replace(row, weight=part.weight)
         for part, delta in zip(parts, deltas, strict=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+import torch
 from torch import Tensor
 
 from motion_ray.customization.delta import MotionDelta
@@ -49,6 +50,8 @@ class DeviceTier:
         self._flights: SingleFlight[Prepared] = SingleFlight()
         self._changed = threading.Condition()  # its lock guards the tier
         self._changes = 0
+        devices = {each.device for each in base.values() if each.is_cuda}
+        self._streams = [torch.cuda.Stream(device) for device in devices]
         self._blends = self._mix_hits = self._mix_misses = 0
 
     def __contains__(self, record: DeltaRecord) -> bool:
@@ -219,10 +222,11 @@ class DeviceTier:
             # What has to leave is freed by this statement, before its room is used.
             self._tier.reserve(mix.key, sum(self._base[name].nbytes for name in names))
         try:
-            if plan is None:
-                return Prepared(deltas[0].values(self._base), (), deltas[0].rows)
-            self._blends += 1
-            return blend(plan, mix.parts, deltas, self._base, mix.label)
+            with self._aside():
+                if plan is None:
+                    return Prepared(deltas[0].values(self._base), (), deltas[0].rows)
+                self._blends += 1
+                return blend(plan, mix.parts, deltas, self._base, mix.label)
         except BaseException as fault:
             with self._changed:
                 self._tier.cancel(mix.key)
@@ -230,3 +234,18 @@ class DeviceTier:
             if isinstance(fault, MotionRayError) and mix.single is not None:
                 self._broken.add(mix.key, fault)
             raise
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """On a GPU, do what is inside beside a generation and not after what that has started; it
+        is done at the end.
+
+        The memory of values belongs to these streams. It is taken again only after a lease is given
+        back, and so after the frames of its generation have been copied from the GPU.
+        """
+        with contextlib.ExitStack() as stack:
+            for stream in self._streams:
+                stack.enter_context(torch.cuda.stream(stream))
+            yield
+        for stream in self._streams:
+            stream.synchronize()

@@ -17,6 +17,7 @@ from motion_ray.customization.delta import MotionDelta
 from motion_ray.errors import DeltaError, PoolError, UnknownMotionError
 from motion_ray.serving.flights import SingleFlight
 from motion_ray.serving.negative import NegativeCache
+from motion_ray.serving.pinning import pinned
 from motion_ray.serving.sources import DeltaSource
 from motion_ray.serving.tier import Tier, TierStatistics
 from motion_ray.store import DeltaRecord
@@ -53,7 +54,6 @@ class HostTier:
     ) -> None:
         self._source, self._fingerprint, self._base = source, fingerprint, base
         self._broken, self._clock = broken, clock
-        # Transfers to a GPU from pinned memory need no copy on the way.
         self._pinned = any(value.is_cuda for value in base.values())
         self._tier: Tier[MotionDelta] = Tier("host", budget)
         self._lock = threading.Lock()
@@ -166,6 +166,5 @@ class HostTier:
         delta.check_base(self._fingerprint)
         delta.check_fits(self._base)
         if self._pinned:
-            tensors = {name: tensor.pin_memory() for name, tensor in delta.tensors.items()}
-            delta = MotionDelta(delta.header, tensors, delta.digest)
+            delta = MotionDelta(delta.header, pinned(delta.tensors), delta.digest)
         return delta

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from motion_ray.customization.swap import DeltaTarget, TokenRow, alone_on, exchanged
 from motion_ray.serving.mix import Mix
@@ -42,7 +42,8 @@ class MotionLease:
         seconds: that getting the lease took.
         values: parameter name to value.
 
-    What :meth:`applied` spends on the exchange and back is told to ``tell``, in seconds.
+    ``parameters`` are the denoiser's, by name. What :meth:`applied` spends on the exchange and back
+    is told to ``tell``, in seconds.
     """
 
     def __init__(
@@ -54,12 +55,13 @@ class MotionLease:
         rows: tuple[TokenRow, ...],
         seconds: float,
         *,
+        parameters: Mapping[str, nn.Parameter],
         give_back: Callable[[], None],
         tell: Callable[[float], None],
     ) -> None:
         self.mix, self.motions, self.seconds, self.values = mix, motions, seconds, values
         self._backbone, self._rows, self._give_back = backbone, rows, give_back
-        self._tell, self._open = tell, True
+        self._parameters, self._tell, self._open = parameters, tell, True
 
     def __enter__(self) -> MotionLease:
         return self
@@ -88,7 +90,7 @@ class MotionLease:
         with alone_on(self._backbone.denoiser, label, label):
             started, within = time.perf_counter(), 0.0
             try:
-                with exchanged(self._backbone, self.values, self._rows, label):
+                with exchanged(self._backbone, self.values, self._rows, label, self._parameters):
                     inside = time.perf_counter()
                     try:
                         yield

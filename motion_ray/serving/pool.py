@@ -80,8 +80,8 @@ class MotionPool:
         self._backbone = backbone
         with alone_on(backbone.denoiser, "the motion pool", "the pool's view of the base"):
             # References to the base's own storage: an exchange rebinds the parameters, not these.
-            parameters = backbone.denoiser.named_parameters()
-            base: Mapping[str, Tensor] = {name: each.data for name, each in parameters}
+            self._parameters = dict(backbone.denoiser.named_parameters())
+            base: Mapping[str, Tensor] = {n: each.data for n, each in self._parameters.items()}
         self._broken = NegativeCache(self._config.broken_s, clock)
         self._host = HostTier(
             source,
@@ -147,6 +147,7 @@ class MotionPool:
         give_back = functools.partial(self._device.release, held)
         return MotionLease(
             *(self._backbone, mix, motions, values, rows, seconds),
+            parameters=self._parameters,
             give_back=give_back,
             tell=self._exchanged,
         )

@@ -1,0 +1,52 @@
+"""Page-locked copies of a delta: transfers from there to a GPU need no copy on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+PIECE = 32 * 2**20  # bytes; torch rounds what it locks up to a power of two
+ALIGNMENT = 64  # bytes; of every tensor in a piece
+
+
+def page_locked(nbytes: int) -> Tensor:
+    """So many bytes, uint8 ``[nbytes]``; needs a GPU."""
+    return torch.empty(nbytes, dtype=torch.uint8, pin_memory=True)
+
+
+def pinned(
+    tensors: Mapping[str, Tensor], take: Callable[[int], Tensor] = page_locked
+) -> dict[str, Tensor]:
+    """The same tensors in page-locked memory, small ones together: locking takes longer than
+    copying.
+
+    Args:
+        tensors: on the CPU.
+        take: gives memory, uint8 of so many bytes.
+    """
+    found: dict[str, Tensor] = {}
+    piece: dict[str, Tensor] = {}
+    filled = 0
+    for name, tensor in tensors.items():
+        if piece and filled + _aligned(tensor) > PIECE:
+            found |= _packed(piece, take(filled))
+            piece, filled = {}, 0
+        piece[name] = tensor
+        filled += _aligned(tensor)
+    return found | (_packed(piece, take(filled)) if piece else {})
+
+
+def _packed(tensors: Mapping[str, Tensor], memory: Tensor) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    offset = 0
+    for name, tensor in tensors.items():
+        place = memory[offset : offset + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        found[name] = place.copy_(tensor)
+        offset += _aligned(tensor)
+    return found
+
+
+def _aligned(tensor: Tensor) -> int:
+    return -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT

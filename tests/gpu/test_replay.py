@@ -1,0 +1,105 @@
+"""Recorded denoising steps: what they give is what running them gives, whatever changes between."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from motion_ray.backbones import replay
+from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
+from motion_ray.config import ClipConfig, SamplingConfig
+from motion_ray.customization.delta import MotionDelta
+from motion_ray.generation import VideoGenerator
+from tests.deltas import changed, header
+
+CLIPS = ClipConfig(frames=4, height=64, width=64)
+PROMPT = "a red robot doing the pll"
+
+
+@pytest.fixture
+def backbone(monkeypatch) -> UNet3DBackbone:
+    monkeypatch.setattr(replay, "WAITING", 0.0)  # record on any machine
+    return load_backbone("puppet", "cuda")
+
+
+def video(backbone: UNet3DBackbone, seed: int = 0, frames: int = 4, steps: int = 5) -> torch.Tensor:
+    clips = CLIPS.model_copy(update={"frames": frames})
+    generator = VideoGenerator(backbone, SamplingConfig(steps=steps), clips)
+    return generator.generate([PROMPT], [seed])[0].frames
+
+
+def eager(backbone: UNet3DBackbone, seed: int = 0, frames: int = 4) -> torch.Tensor:
+    recorder, backbone.recorder = backbone.recorder, None
+    try:
+        return video(backbone, seed, frames)
+    finally:
+        backbone.recorder = recorder
+
+
+def test_gives_what_running_gives(backbone):
+    for seed in range(3):
+        for frames in (4, 6):
+            assert torch.equal(video(backbone, seed, frames), eager(backbone, seed, frames))
+    assert backbone.recorder is not None and backbone.recorder.recorded == 2
+
+
+def test_one_graph_serves_all_motions(backbone):
+    deltas = [MotionDelta(header(backbone), changed(backbone, number)) for number in range(4)]
+    without = eager(backbone)
+    wanted = []
+    for delta in deltas:
+        with delta.applied(backbone):
+            wanted.append(eager(backbone))
+    assert len({each.numpy().tobytes() for each in [*wanted, without]}) == 5
+    assert torch.equal(video(backbone), without)
+    for _ in range(3):
+        for delta, expected in zip(deltas, wanted, strict=True):
+            with delta.applied(backbone):
+                assert torch.equal(video(backbone), expected)
+        assert torch.equal(video(backbone), without)
+    assert backbone.recorder is not None and backbone.recorder.recorded == 2
+
+
+def test_sees_weights_that_were_trained_in_place(backbone):
+    backbone.denoiser.float()
+    for parameter in backbone.denoiser.parameters():
+        parameter.requires_grad_(True)  # autocast remembers their casts
+    before = video(backbone)
+    assert torch.equal(video(backbone), before)
+    with torch.no_grad():
+        for parameter in backbone.denoiser.parameters():
+            parameter.mul_(1.01)
+    after = video(backbone)
+    assert torch.equal(after, eager(backbone)) and not torch.equal(after, before)
+
+
+def test_memory_does_not_grow(backbone):
+    deltas = [MotionDelta(header(backbone), changed(backbone, number)) for number in range(3)]
+    used = []
+    for number in range(30):
+        with deltas[number % 3].applied(backbone):
+            video(backbone, number, frames=4 + 2 * (number % 2))
+        used.append(torch.cuda.memory_reserved())
+    assert max(used[6:]) == used[6], "reserved device memory grows"
+
+
+def test_what_waits_for_the_gpu_is_not_recorded(monkeypatch):
+    monkeypatch.setattr(replay, "WAITING", 1.1)
+    backbone = load_backbone("puppet", "cuda")
+    assert torch.equal(video(backbone), eager(backbone))
+    assert backbone.recorder is not None and backbone.recorder.recorded == 0
+
+
+def test_what_cannot_be_recorded_runs_as_before(backbone, caplog):
+    def look(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        float(given[0].sum())  # waits for the GPU, which a recording must not
+
+    wanted = eager(backbone)
+    backbone.denoiser.register_forward_pre_hook(look)
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(video(backbone), wanted)
+    assert "cannot be recorded" in caplog.text
+    assert torch.equal(video(backbone), wanted)
+    assert backbone.recorder is not None and backbone.recorder.recorded == 0

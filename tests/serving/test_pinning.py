@@ -1,0 +1,41 @@
+"""Packing tensors into a few pieces of memory; that it is page-locked is tested on a GPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from motion_ray.serving.pinning import ALIGNMENT, PIECE, pinned
+
+
+def test_everything_is_there_in_few_pieces_and_aligned():
+    generator = torch.Generator().manual_seed(0)
+    types = (torch.float16, torch.float32, torch.bfloat16, torch.int8)
+    shapes = [(3,), (5, 7), (), (0, 4), (2, 3, 1, 5), (PIECE // 4 + 1,), (PIECE // 3,), (11,)] * 2
+    tensors = {
+        f"t{number}": torch.randn(shape, generator=generator).to(types[number % 4])
+        for number, shape in enumerate(shapes)
+    }
+    taken: list[Tensor] = []
+
+    def take(nbytes: int) -> Tensor:
+        taken.append(torch.full((nbytes,), 77, dtype=torch.uint8))
+        return taken[-1]
+
+    found = pinned(tensors, take)
+    assert list(found) == list(tensors)
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
+        assert found[name].is_contiguous() and found[name].data_ptr() % ALIGNMENT == 0
+    # not more pieces than a first fit in order can need, and nothing outside of them
+    sizes = [each.numel() for each in taken]
+    largest = max(each.nbytes for each in tensors.values())
+    assert all(size <= max(PIECE, largest + ALIGNMENT) for size in sizes)
+    assert sum(sizes) < sum(each.nbytes for each in tensors.values()) + ALIGNMENT * len(tensors)
+    assert len(taken) < len(tensors) / 2
+    pieces = {each.untyped_storage().data_ptr() for each in taken}
+    assert {each.untyped_storage().data_ptr() for each in found.values()} <= pieces
+
+
+def test_of_nothing_nothing_is_taken():
+    assert pinned({}, lambda nbytes: torch.empty(1 // 0)) == {}
