@@ -2,11 +2,12 @@
 
 A UNet of ZeroScope's family starts a few thousand kernels a step. Where starting them takes longer
 than running them, a CUDA graph of the step, recorded once and replayed, is several times as fast;
-where the GPU is the slower one (full size), it gains nothing and holds memory. So the second step
-of a size is timed, and only what waits for Python is recorded.
+where the GPU is the slower one (full size), it gains nothing and holds memory. So some steps of a
+size are timed, and only what waits for Python is recorded.
 
 A graph reads and writes fixed addresses. It is kept under the addresses of all parameters and
-buffers, so other storage means another graph and never a wrong result; and the exchange of motions
+buffers, so other storage means another graph; what else a network computes with (hooks, scales of
+adapters) must not change once it has generated. The exchange of motions
 (:mod:`motion_ray.customization.swap`) copies values into one place from then on instead of changing
 pointers, so that one graph serves them all.
 
@@ -15,6 +16,8 @@ Shapes: b batch, c channels, f frames, h/w latent cells, n tokens, d text width.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
 import gc
 import logging
@@ -23,6 +26,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +36,9 @@ from motion_ray.customization.swap import keep_in_place
 log = logging.getLogger(__name__)
 
 WAITING = 0.7  # share of a step spent in starting its kernels, above which recording pays
-GRAPHS = 4  # kept for a model: sizes, and the base beside its motions
+GRAPHS = 8  # kept for a model: sizes, each with the base's own values and with motions'
+TIMED = 2  # steps that are timed, after a first one that also looks for kernels and takes memory
+TRIES = 2  # of recording a size: another thread can spoil one
 
 
 def predict(denoiser: nn.Module, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
@@ -54,14 +60,18 @@ class StepRecorder:
         self._alone = threading.Lock()  # graphs share memory, so one of them runs at a time
         self._sizes: dict[Hashable, _Size] = {}
         self._graphs: OrderedDict[Hashable, _Graph] = OrderedDict()
-        self._memory = torch.cuda.graph_pool_handle()
+        self._memory: Any = None  # of all recordings; this and what follows come with the first
         self._stream: torch.cuda.Stream | None = None
-        self._done = torch.cuda.Event()
+        self._done: torch.cuda.Event | None = None
 
     @property
     def recorded(self) -> int:
         """Graphs that are kept."""
         return len(self._graphs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StepRecorder:
+        """Nothing is recorded of a copied network yet."""
+        return StepRecorder(copy.deepcopy(self._denoiser, memo))
 
     def generation(self) -> Generation:
         """A predictor for the steps of one generation, in which no parameter moves."""
@@ -86,28 +96,32 @@ class StepRecorder:
         finally:
             self._alone.release()
 
-    def addresses(self) -> Hashable:
+    def addresses(self) -> tuple[int, ...]:
         """Of all parameters and buffers."""
         parameters = tuple(each.data_ptr() for each in self._denoiser.parameters())
         return (*parameters, *(each.data_ptr() for each in self._denoiser.buffers()))
 
     def _tried(self, size: _Size, given: tuple[Tensor, ...]) -> Tensor:
-        """Run as usual; the second time, tell what the time went into."""
+        """Run as usual, and tell what the time went into."""
         size.runs += 1
-        if size.runs == 1:  # the first one also looks for kernels and takes memory
+        if size.runs == 1:
             return self._run(*given)
-        torch.cuda.synchronize()
+        stream = torch.cuda.current_stream()
+        stream.synchronize()
         started = time.perf_counter()
         found = self._run(*given)
         issued = time.perf_counter()
-        torch.cuda.synchronize()
-        share = (issued - started) / (time.perf_counter() - started)
-        size.worth = share >= WAITING
+        stream.synchronize()
+        # The least of several: another thread that computes in Python makes starting look slow.
+        size.share = min(size.share, (issued - started) / (time.perf_counter() - started))
+        if size.runs <= TIMED:
+            return found
+        size.worth = size.share >= WAITING
         if size.worth:
             keep_in_place(self._denoiser)
         log.info(
             "%.0f %% of a denoising step is starting kernels: %s",
-            100 * share,
+            100 * size.share,
             "steps of this size are recorded" if size.worth else "not recorded",
         )
         return found
@@ -121,14 +135,17 @@ class StepRecorder:
             try:
                 graph = self._record(given)
             except RuntimeError as fault:
-                size.worth = False
+                self._clear_up()
+                size.failures += 1
+                size.worth = size.failures < TRIES
                 log.warning("a denoising step cannot be recorded: %s", str(fault).splitlines()[0])
-                torch.cuda.synchronize()
                 return self._run(*given)
             while len(self._graphs) >= GRAPHS:
                 self._graphs.popitem(last=False)
             self._graphs[key] = graph
         self._graphs.move_to_end(key)
+        if self._done is None:
+            self._done = torch.cuda.Event()
         torch.cuda.current_stream().wait_event(self._done)  # another stream may have been the last
         for place, value in zip(graph.inputs, given, strict=True):
             place.copy_(value)
@@ -139,7 +156,7 @@ class StepRecorder:
 
     def _record(self, given: tuple[Tensor, ...]) -> _Graph:
         if self._stream is None:
-            self._stream = torch.cuda.Stream()
+            self._stream, self._memory = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
         stream = self._stream
         inputs = tuple(each.clone() for each in given)
         stream.wait_stream(torch.cuda.current_stream())
@@ -163,6 +180,15 @@ class StepRecorder:
                 graph.capture_end()
         torch.cuda.current_stream().wait_stream(stream)
         return _Graph(graph, inputs, output)
+
+    def _clear_up(self) -> None:
+        """After a recording that failed: torch up to 2.11 goes on giving out the recording's memory
+        if the end of a recording is an error, too.
+        """
+        torch.cuda.synchronize()
+        with contextlib.suppress(RuntimeError, AttributeError):
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._memory)
+        self._stream = None  # and with it the memory
 
     def _run(self, *given: Tensor) -> Tensor:
         return predict(self._denoiser, *given)
@@ -192,10 +218,14 @@ class Generation:
 
 @dataclass
 class _Size:
-    """What is known of a size: runs so far, and whether recording pays (null: not known yet)."""
+    """What is known of a size: runs so far, the share of starting kernels, whether recording pays
+    (null: not known yet), and recordings that failed.
+    """
 
     runs: int = 0
+    share: float = 1.0
     worth: bool | None = None
+    failures: int = 0
 
 
 @dataclass(frozen=True)

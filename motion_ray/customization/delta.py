@@ -189,8 +189,9 @@ class MotionDelta:
     def applied(self, backbone: DeltaTarget) -> Iterator[None]:
         """The base model with this motion; on leaving, the base as it was, bit for bit.
 
-        Parameters get the delta's own storage (no copy where type and device match), so they must
-        not be trained meanwhile. One delta at a time: two motions at once would be neither.
+        Parameters get the delta's own storage (no copy where type and device match and parameters
+        may move), so they must not be trained meanwhile. One delta at a time: two motions at once
+        would be neither.
 
         Raises:
             DeltaError: made for another base; a tensor that the base does not have, or of another
@@ -270,7 +271,8 @@ class MotionDelta:
         """
         self._check_row()
         row = self.tensors.get(TOKEN_EMBEDDING)
-        return () if row is None else (TokenRow(self.header.token, row),)
+        # A copy: what was packed with other tensors would keep all of them in memory.
+        return () if row is None else (TokenRow(self.header.token, row.clone()),)
 
     def _check_row(self) -> None:
         row = self.tensors.get(TOKEN_EMBEDDING)

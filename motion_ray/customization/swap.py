@@ -143,7 +143,8 @@ class _Places:
     ) -> dict[str, Tensor]:
         """All places, with the values in them; with the parameters' own where none is given."""
         for name, value in values.items():
-            if name not in self._places:
+            place = self._places.get(name)
+            if place is None or (place.dtype, place.device) != (value.dtype, value.device):
                 self._places[name] = torch.empty_like(value)
         wanted = [values.get(name, parameters[name].data) for name in self._places]
         torch._foreach_copy_([*self._places.values()], wanted)
@@ -165,16 +166,17 @@ def fitted(
             base's type.
     """
     found: dict[str, Tensor] = {}
-    narrowed: dict[str, Tensor] = {}
+    converted: dict[str, Tensor] = {}
     for name, tensor in values:
         check_shape(name, tuple(tensor.shape), base, where)
         # Moved as it is and converted there: from pinned memory the first part waits for nothing.
-        value = tensor.to(base[name].device, non_blocking=True).to(base[name].dtype)
-        if torch.finfo(value.dtype).max < torch.finfo(tensor.dtype).max:
-            narrowed[name] = value
+        moved = tensor.to(base[name].device, non_blocking=base[name].is_cuda)
+        value = moved.to(base[name].dtype)
+        if value.dtype != tensor.dtype:
+            converted[name] = value
         found[name] = value
-    if not _are_finite([*narrowed.values()]):
-        name = next(name for name, value in narrowed.items() if not is_finite(value))
+    if not _are_finite([*converted.values()]):
+        name = next(name for name, value in converted.items() if not is_finite(value))
         rule = f"tensor {name} does not fit into {found[name].dtype}".replace("torch.", "")
         raise DeltaError(where, rule, "load the base model in bfloat16 or float32")
     return found

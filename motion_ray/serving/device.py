@@ -50,8 +50,8 @@ class DeviceTier:
         self._flights: SingleFlight[Prepared] = SingleFlight()
         self._changed = threading.Condition()  # its lock guards the tier
         self._changes = 0
-        devices = {each.device for each in base.values() if each.is_cuda}
-        self._streams = [torch.cuda.Stream(device) for device in devices]
+        gpu = next((each.device for each in base.values() if each.is_cuda), None)
+        self._stream = None if gpu is None else torch.cuda.Stream(gpu)
         self._blends = self._mix_hits = self._mix_misses = 0
 
     def __contains__(self, record: DeltaRecord) -> bool:
@@ -240,12 +240,12 @@ class DeviceTier:
         """On a GPU, do what is inside beside a generation and not after what that has started; it
         is done at the end.
 
-        The memory of values belongs to these streams. It is taken again only after a lease is given
-        back, and so after the frames of its generation have been copied from the GPU.
+        The memory of values belongs to this stream, which may fill it again as soon as nobody holds
+        them: a lease has waited for whatever reads them by then.
         """
-        with contextlib.ExitStack() as stack:
-            for stream in self._streams:
-                stack.enter_context(torch.cuda.stream(stream))
+        if self._stream is None:
             yield
-        for stream in self._streams:
-            stream.synchronize()
+            return
+        with torch.cuda.stream(self._stream):
+            yield
+        self._stream.synchronize()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from motion_ray.customization.swap import DeltaTarget, TokenRow, alone_on, exchanged
@@ -97,5 +98,8 @@ class MotionLease:
                     finally:
                         within = time.perf_counter() - inside
             finally:
+                if any(value.is_cuda for value in self.values.values()):
+                    # A cancelled generation leaves work behind that reads what nobody holds soon.
+                    torch.cuda.current_stream().synchronize()
                 if self.mix.parts:  # the base alone is no exchange
                     self._tell(time.perf_counter() - started - within)

@@ -84,7 +84,8 @@ def test_a_subject_composes_with_a_motion(subject, tiny_run, tmp_path):
     motion, cat = deltas = [store.load(reference) for reference in references]
     parts = [Part(store.resolve(reference), 1.0) for reference in references]
     backbone = load_backbone(tiny_run.base, "cpu")
-    base = {name: p.data.clone() for name, p in backbone.denoiser.named_parameters()}
+    parameters = dict(backbone.denoiser.named_parameters())
+    base = {name: p.data.clone() for name, p in parameters.items()}
     plan = plan_blend(parts, deltas)
     assert set(plan.summed) == set(cat.parameters)  # all of them are the motion's as well
     prepared = blend(plan, parts, deltas, base, "test")
@@ -92,7 +93,7 @@ def test_a_subject_composes_with_a_motion(subject, tiny_run, tmp_path):
     text = backbone.encode_text(["a sks person doing the pll", "a person doing the pll"])
     with (
         alone_on(backbone.denoiser, "test", "both"),
-        exchanged(backbone, values, prepared.rows, "test"),
+        exchanged(backbone, values, prepared.rows, "test", parameters),
     ):
         now = {name: p.data.clone() for name, p in backbone.denoiser.named_parameters()}
         both = backbone.encode_text(["a sks person doing the pll", "a person doing the pll"])

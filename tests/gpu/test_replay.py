@@ -11,7 +11,13 @@ from motion_ray.backbones import replay
 from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
 from motion_ray.config import ClipConfig, SamplingConfig
 from motion_ray.customization.delta import MotionDelta
+from motion_ray.customization.models import KeptModels
 from motion_ray.generation import VideoGenerator
+from motion_ray.serving.mix import Mix
+from motion_ray.serving.pool import MotionPool, PoolConfig
+from motion_ray.serving.sources import StoreSource
+from motion_ray.serving.tier import OVERHEAD
+from motion_ray.store import DeltaStore
 from tests.deltas import changed, header
 
 CLIPS = ClipConfig(frames=4, height=64, width=64)
@@ -24,7 +30,7 @@ def backbone(monkeypatch) -> UNet3DBackbone:
     return load_backbone("puppet", "cuda")
 
 
-def video(backbone: UNet3DBackbone, seed: int = 0, frames: int = 4, steps: int = 5) -> torch.Tensor:
+def video(backbone: UNet3DBackbone, seed: int = 0, frames: int = 4, steps: int = 6) -> torch.Tensor:
     clips = CLIPS.model_copy(update={"frames": frames})
     generator = VideoGenerator(backbone, SamplingConfig(steps=steps), clips)
     return generator.generate([PROMPT], [seed])[0].frames
@@ -73,6 +79,7 @@ def test_sees_weights_that_were_trained_in_place(backbone):
             parameter.mul_(1.01)
     after = video(backbone)
     assert torch.equal(after, eager(backbone)) and not torch.equal(after, before)
+    assert backbone.recorder is not None and backbone.recorder.recorded == 1
 
 
 def test_memory_does_not_grow(backbone):
@@ -82,7 +89,40 @@ def test_memory_does_not_grow(backbone):
         with deltas[number % 3].applied(backbone):
             video(backbone, number, frames=4 + 2 * (number % 2))
         used.append(torch.cuda.memory_reserved())
+    assert backbone.recorder is not None and backbone.recorder.recorded == 3
     assert max(used[6:]) == used[6], "reserved device memory grows"
+
+
+def test_a_copy_of_a_kept_base_records_for_itself(monkeypatch):
+    monkeypatch.setattr(replay, "WAITING", 0.0)
+    models = KeptModels().source()
+    first = models.base("puppet", "cuda", "auto")
+    wanted = video(first)
+    second = models.base("puppet", "cuda", "auto")
+    assert torch.equal(video(second), wanted)
+    for each in (first, second):
+        assert each.recorder is not None and each.recorder.recorded == 1
+
+
+def test_motions_are_loaded_while_steps_are_recorded_and_replayed(backbone, tmp_path):
+    store = DeltaStore(tmp_path)
+    deltas = [MotionDelta(header(backbone, name=f"m{n}"), changed(backbone, n)) for n in range(6)]
+    records = [store.resolve(store.publish(each, each.header.name)) for each in deltas]
+    wanted = []
+    for delta in deltas:
+        with delta.applied(backbone):
+            wanted.append(eager(backbone))
+    size = deltas[0].nbytes + OVERHEAD  # twice what it takes in bfloat16
+    config = PoolConfig(device_bytes=size, host_bytes=2 * size)
+    pool = MotionPool(StoreSource(store), backbone, config)
+    for number in range(48):
+        pool.prefetch(Mix.of([(records[(number + 1) % 6], 1.0)]), "device")
+        frames = 4 + 2 * (number % 4)  # other sizes, so that some steps are being recorded
+        with pool.lease(Mix.of([(records[number % 6], 1.0)])) as lease, lease.applied():
+            video(backbone, frames=frames)
+            assert torch.equal(video(backbone), wanted[number % 6])
+    assert pool.statistics().host.loads > 12
+    pool.close()
 
 
 def test_what_waits_for_the_gpu_is_not_recorded(monkeypatch):
@@ -97,9 +137,13 @@ def test_what_cannot_be_recorded_runs_as_before(backbone, caplog):
         float(given[0].sum())  # waits for the GPU, which a recording must not
 
     wanted = eager(backbone)
-    backbone.denoiser.register_forward_pre_hook(look)
+    handle = backbone.denoiser.register_forward_pre_hook(look)
     with caplog.at_level(logging.WARNING):
         assert torch.equal(video(backbone), wanted)
     assert "cannot be recorded" in caplog.text
     assert torch.equal(video(backbone), wanted)
     assert backbone.recorder is not None and backbone.recorder.recorded == 0
+    handle.remove()
+    torch.cuda.empty_cache()  # a recording that goes on taking memory would refuse
+    assert torch.equal(video(backbone, frames=6), eager(backbone, frames=6))
+    assert backbone.recorder.recorded == 1
