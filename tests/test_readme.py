@@ -272,7 +272,7 @@ def first_scores(page: Path, heading: str) -> dict[str, str]:
     """Method to its first score, with its interval, in the table under a heading."""
     section = page.read_text().partition(heading)[2].partition("\n#")[0]
     rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| ")]
-    cells = [(method.strip(), score.partition("<br>")[0].strip()) for method, score in rows]
+    cells = [[cell.partition("<br>")[0].strip() for cell in row] for row in rows]
     return {method: score for method, score in cells if re.match(r"[\d.]+ %", score)}
 
 

@@ -88,8 +88,8 @@ def _head(found: Reproduction, folder: Path) -> list[str]:
         "",
         f"{', '.join(scale.motions)}; {scale.prompts} prompts, training seeds "
         f"{_listed(scale.seeds)} (headline methods {_listed(scale.headline_seeds)}). Ours are "
-        "shares or means over all videos of all motions, with 95 % intervals that resample "
-        f"prompts; the paper's numbers stand below ours where it has any.{how}",
+        "shares or means of videos, every motion weighing the same, with 95 % intervals that "
+        f"resample prompts; the paper's numbers stand below ours where it has any.{how}",
         "",
     ]
 
