@@ -167,6 +167,7 @@ def _work(
                 place,
                 resolve=lambda config: with_absolute_paths(config, here),
                 on_record=begin,
+                on_trained=view.trained,
                 on_progress=view.looked,
                 retry_failed=options.retry_failed,
                 kept=kept,

@@ -74,6 +74,10 @@ class View:
             self._print(f"{len(record.ended)} more cells were trained elsewhere")
         self._print(self._whole()[0])
 
+    def trained(self, videos: int) -> None:
+        """All cells are trained, and so many videos are to be measured."""
+        self._outlook.expect(videos)
+
     def expect(self, slots: int) -> None:
         """So many cells can be trained at once."""
         self._slots = slots

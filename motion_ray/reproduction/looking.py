@@ -106,11 +106,22 @@ class Looker:
             record: of the cells.
             scenes: as for :meth:`cells`.
         """
-        asked = sum(_looks_at(trial.config) for trial in record.trials.values())
+        looks = {cell: _looks_at(trial.config) for cell, trial in record.trials.items()}
         elsewhere = [each for each in record.ended.values() if isinstance(each, Trained)]
-        asked += sum(len(each.deltas) for each in elsewhere)
-        cells = [*record.trials, *(each.cell for each in elsewhere)]
-        asked += len(scenes) * sum(cell.method == "ours" for cell in cells)
+        return self._missing(looks | _looks_of(elsewhere), scenes)
+
+    def missing_of(self, trained: Sequence[Trained], scenes: Mapping[str, PromptList]) -> int:
+        """How many videos of cells that are trained are to be measured, and of controls.
+
+        Args:
+            trained: the cells.
+            scenes: as for :meth:`cells`.
+        """
+        return self._missing(_looks_of(trained), scenes)
+
+    def _missing(self, looks: Mapping[Cell, int], scenes: Mapping[str, PromptList]) -> int:
+        asked = sum(looks.values())
+        asked += len(scenes) * sum(cell.method == "ours" for cell in looks)
         asked *= len(self._clips.scale.video_seeds)
         # Of every motion the base in words and drawn clips, which no seed changes.
         asked += len(self._clips.scale.motions) * (
@@ -258,6 +269,10 @@ def _looks_at(config: CustomizationConfig) -> int:
     """How many deltas a cell gives, if no floor ends it early."""
     on_the_way = (config.max_steps - 1) // config.validation.every
     return 1 + (on_the_way if config.validation.publish else 0)
+
+
+def _looks_of(trained: Sequence[Trained]) -> dict[Cell, int]:
+    return {each.cell: len(each.deltas) for each in trained}
 
 
 def _deltas(trained: Sequence[Trained]) -> list[tuple[Trained, int, Learned]]:

@@ -78,6 +78,7 @@ def reproduce(
     *,
     resolve: Resolve,
     on_record: Callable[[Record, int], None],
+    on_trained: Callable[[int], None],
     on_progress: OnProgress,
     retry_failed: bool = False,
     kept: Kept | None = None,
@@ -92,6 +93,8 @@ def reproduce(
         resolve: makes the paths of a config absolute.
         on_record: told which cells there are and how many videos are to be measured, before
             anything is done.
+        on_trained: told how many videos are to be measured once all cells are trained: fewer, if
+            a floor ended some early.
         on_progress: told what is looked at, videos done and their total.
         retry_failed: whether cells that could not be trained, and videos that could not be made,
             are to be tried again.
@@ -118,6 +121,7 @@ def reproduce(
         controls = looker.controls()  # first: a model that cannot be loaded is known at once
         workplace.train(record)
         trained, failed = record.outcomes()
+        on_trained(looker.missing_of(trained, scenes))
         sights = looker.cells(trained, scenes)
     findings = Findings(
         *(sights.looks, controls, failed, looker.threshold, sights.staged),

@@ -54,8 +54,12 @@ def scale(tmp_path: Path) -> Scale:
     )
 
 
-def run(scale: Scale, out: Path, kept: Kept | None = None) -> tuple[Reproduction, list[str], int]:
-    """What was found, the cells in order, and how many steps were trained for it."""
+def run(
+    scale: Scale, out: Path, kept: Kept | None = None, told: list[int] | None = None
+) -> tuple[Reproduction, list[str], int]:
+    """What was found, the cells in order, and how many steps were trained for it. ``told`` gets how
+    many videos were to be measured once all was trained.
+    """
     cells: list[str] = []
     steps: list[str] = []
     out.mkdir(exist_ok=True)
@@ -68,6 +72,7 @@ def run(scale: Scale, out: Path, kept: Kept | None = None) -> tuple[Reproduction
         ),
         resolve=lambda config: with_absolute_paths(config, Path.cwd()),
         on_record=lambda record, videos: cells.extend(cell.name for cell in record.trials),
+        on_trained=([] if told is None else told).append,
         on_progress=lambda what, done, total: None,
         kept=kept,
     )
@@ -77,7 +82,9 @@ def run(scale: Scale, out: Path, kept: Kept | None = None) -> tuple[Reproduction
 @pytest.mark.slow
 def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    found, cells, steps = run(scale, out)
+    told: list[int] = []
+    found, cells, steps = run(scale, out, told=told)
+    assert told == [2 * (3 + 5) + 2 * 5]  # of looks and scenes, and of scenes' drawn clips
     assert cells == ["tune-a-video--dabbing--s0", "ours--dabbing--s0"]
     assert steps == 4
     looks = {(look.cell.method, look.step, look.final) for look in found.findings.looks}
