@@ -77,6 +77,7 @@ class View:
     def trained(self, videos: int) -> None:
         """All cells are trained, and so many videos are to be measured."""
         self._outlook.expect(videos)
+        self._print(self._whole()[0])
 
     def expect(self, slots: int) -> None:
         """So many cells can be trained at once."""
