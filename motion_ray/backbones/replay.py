@@ -88,11 +88,14 @@ class StepRecorder:
         if not self._alone.acquire(blocking=False):
             return self._run(*given)  # somebody else generates with this model
         try:
-            size = self._sizes.setdefault(self._size_of(given), _Size())
+            key = self._size_of(given)
+            size = self._sizes.setdefault(key, _Size())
             with torch.cuda.device(given[0].device):
                 if size.worth is None:
                     return self._tried(size, given)
-                return self._replayed(size, given, addresses) if size.worth else self._run(*given)
+                if not size.worth:
+                    return self._run(*given)
+                return self._replayed((key, addresses()), size, given)
         finally:
             self._alone.release()
 
@@ -126,10 +129,7 @@ class StepRecorder:
         )
         return found
 
-    def _replayed(
-        self, size: _Size, given: tuple[Tensor, ...], addresses: Callable[[], Hashable]
-    ) -> Tensor:
-        key = (self._size_of(given), addresses())
+    def _replayed(self, key: Hashable, size: _Size, given: tuple[Tensor, ...]) -> Tensor:
         graph = self._graphs.get(key)
         if graph is None:
             try:
@@ -140,7 +140,7 @@ class StepRecorder:
                 size.worth = size.failures < TRIES
                 log.warning("a denoising step cannot be recorded: %s", str(fault).splitlines()[0])
                 return self._run(*given)
-            while len(self._graphs) >= GRAPHS:
+            if len(self._graphs) >= GRAPHS:
                 self._graphs.popitem(last=False)
             self._graphs[key] = graph
         self._graphs.move_to_end(key)
