@@ -12,7 +12,7 @@ from torch import Tensor
 
 from motion_ray.customization.delta import TOKEN_EMBEDDING, MotionDelta
 from motion_ray.customization.quantized import CODES, SCALE, quantize, worth_quantizing
-from motion_ray.customization.swap import DeltaTarget, is_finite
+from motion_ray.customization.swap import DeltaTarget, are_finite
 from motion_ray.errors import DeltaError
 
 
@@ -55,7 +55,7 @@ def compress(delta: MotionDelta, backbone: DeltaTarget) -> MotionDelta:
     tensors: dict[str, Tensor] = {}
     for name, value in delta.tensors.items():
         if name == TOKEN_EMBEDDING or not worth_quantizing(value):
-            if not is_finite(value):
+            if not are_finite(value):
                 raise DeltaError(where, f"tensor {name} holds NaN or infinite values")
             tensors[name] = value
             continue

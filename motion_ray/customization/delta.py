@@ -28,9 +28,9 @@ from motion_ray.customization.swap import (
     DeltaTarget,
     TokenRow,
     alone_on,
+    are_finite,
     exchanged,
     fitted,
-    is_finite,
     row_misfit,
 )
 from motion_ray.errors import DeltaError
@@ -342,6 +342,6 @@ def _read_header(path: Path) -> tuple[DeltaHeader, object]:
 
 def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     for name, tensor in tensors.items():
-        if not is_finite(tensor):
+        if not are_finite(tensor):
             fix = "train again with a smaller learning rate"
             raise DeltaError(where, f"tensor {name} holds NaN or infinite values", fix)
