@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from motion_ray.customization.run import RunFolder
+from motion_ray.errors import RunFolderError
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.mirror import CHECKPOINTS, RunMirror
 from motion_ray.sweeps.status import TrialState
@@ -15,6 +17,8 @@ from motion_ray.types import RunFinished
 
 COPIES = "copies"  # beside the run folders: what was brought from mirrors to be looked at
 METRICS, RESULT, REPORT = "metrics.jsonl", "result.json", "report.html"
+
+logger = logging.getLogger(__name__)
 
 
 def run_folder(runs: Path, trial: Trial) -> Path:
@@ -93,7 +97,8 @@ class Runs:
 def settle_finished(ledger: Ledger, runs: Runs) -> list[str]:
     """Put results into the record that a killed submission did not get to; returns identities.
 
-    A run writes its result itself, before anybody else hears of it.
+    A run writes its result itself, before anybody else hears of it. A damaged one is left to its
+    trial, which starts, says so and fails alone.
 
     Raises:
         LedgerError: the record cannot be written.
@@ -103,7 +108,11 @@ def settle_finished(ledger: Ledger, runs: Runs) -> list[str]:
     for identity, status in ledger.statuses().items():
         if status.state is not TrialState.WAITING:
             continue
-        result = runs.result(ledger.trials()[identity])
+        try:
+            result = runs.result(ledger.trials()[identity])
+        except RunFolderError as fault:
+            logger.warning("%s", fault)
+            continue
         if result is None:
             continue
         attempt = ledger.start(identity, "read from its folder")

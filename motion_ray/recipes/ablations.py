@@ -86,7 +86,7 @@ RANKS = tuple(
 )
 RATES = (
     Variant("rate-third", "a third of the learning rate", rate=1 / 3),
-    Variant("rate-triple", "three times the learning rate", rate=3.0),
+    Variant("rate-triple", "three times the learning rate", rate=3.0, hasty=True),
 )
 
 #: Every variant but ours, once.

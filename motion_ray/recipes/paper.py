@@ -35,8 +35,8 @@ PROMPTS = (
 
 
 def closely(ours: CustomizationConfig) -> int:
-    """Steps between validations where all spatial layers train: appearance is below the floor so
-    soon that at our own distance there may be no step to keep.
+    """Steps between validations where all spatial layers train, or faster: appearance is below the
+    floor so soon that at our own distance there may be no step to keep.
     """
     return max(1, ours.validation.every // 3)
 

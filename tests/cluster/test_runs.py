@@ -41,3 +41,18 @@ def test_metrics_result_and_page_of_a_trial_are_found(tmp_path: Path, kind: str)
     ledger.add([one])
     assert settle_finished(ledger, here) == [one.identity]
     assert ledger.status(one.identity).state is TrialState.FINISHED
+
+
+def test_a_damaged_result_is_left_to_its_trial(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trials, runs = [trial(1), trial(2)], Runs(tmp_path / "runs")
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.add(trials)
+    for each in trials:
+        runs.folder(each).mkdir(parents=True)
+        RunFolder(runs.folder(each)).finish(result())
+    RunFolder(runs.folder(trials[0])).result.write_text('{"step":')
+    assert settle_finished(ledger, runs) == [trials[1].identity]
+    assert ledger.status(trials[0].identity).state is TrialState.WAITING
+    assert "result.json: is damaged" in caplog.text
