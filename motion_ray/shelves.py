@@ -19,7 +19,7 @@ from typing import Protocol
 from fsspec.spec import AbstractFileSystem
 
 from motion_ray.customization.delta import MotionDelta
-from motion_ray.errors import DeltaError, MotionRayError, StoreError
+from motion_ray.errors import DeltaError, StoreError
 from motion_ray.files import (
     atomic_directory,
     create_bytes_exclusive,
@@ -27,6 +27,7 @@ from motion_ray.files import (
     remove_stale,
 )
 from motion_ray.manifest import MANIFEST, read_limited, reading
+from motion_ray.remote import reached
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ class RemoteShelf:
     def read_ref(self, name: str, version: int) -> bytes:
         """See :class:`Shelf`."""
         path = f"{self._root}/refs/{name}/{version}.json"
-        with reading(Path(path), StoreError), _reached(path):
+        with reading(Path(path), StoreError), reached(path, StoreError):
             return self._filesystem.read_block(path, 0, LARGEST_REF)
 
     def create_ref(self, name: str, version: int, data: bytes) -> bool:
@@ -239,7 +240,7 @@ class RemoteShelf:
         folder = f"{self._root}/objects/{sha256}"
         into.mkdir()
         # A network that fails says nothing about the delta; a file that is gone will be missed.
-        with reading(Path(folder), StoreError), _reached(folder):
+        with reading(Path(folder), StoreError), reached(folder, StoreError):
             for name in self._list(folder):
                 with contextlib.suppress(FileNotFoundError):
                     self._filesystem.get_file(f"{folder}/{name}", f"{into / name}")
@@ -248,7 +249,7 @@ class RemoteShelf:
         """Last parts of the paths in a folder; none if there is no such folder."""
         self._filesystem.invalidate_cache(folder)
         try:
-            with _reached(folder):
+            with reached(folder, StoreError):
                 paths = self._filesystem.ls(folder, detail=False)
         except FileNotFoundError:
             return []
@@ -291,20 +292,8 @@ def _check_unchanged(delta: MotionDelta, written: str) -> None:
 @contextlib.contextmanager
 def _writing(folder: str) -> Iterator[None]:
     try:
-        with _reached(folder):
+        with reached(folder, StoreError):
             yield
     except OSError as fault:
         fix = "check the address, the credentials and the space"
         raise StoreError(folder, f"cannot be written: {fault}", fix) from fault
-
-
-@contextlib.contextmanager
-def _reached(place: str) -> Iterator[None]:
-    """Errors of a filesystem's own library, which need not be OSError (botocore's), as ours."""
-    try:
-        yield
-    except (MotionRayError, OSError):
-        raise
-    except Exception as fault:
-        rule = f"cannot be reached: {type(fault).__name__}: {fault}"
-        raise StoreError(place, rule, "check the address and the credentials") from fault

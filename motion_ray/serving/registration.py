@@ -16,7 +16,8 @@ from typing import BinaryIO, cast
 
 import fsspec.core
 
-from motion_ray.errors import ConfigError, RequestError
+from motion_ray.errors import ConfigError, RequestError, StoreError
+from motion_ray.remote import reached
 from motion_ray.serving.uploads import (
     FILES,
     BaseLayout,
@@ -121,6 +122,7 @@ def register(
     Raises:
         RequestError: it lies elsewhere, there is no delta, or as :func:`publish_upload`.
         TooLargeError: as :func:`publish_upload`, and so on.
+        StoreError: the place cannot be reached.
     """
     check_motion_name(name)
     if len(source) > LONGEST_SOURCE:
@@ -138,10 +140,11 @@ def _opened(address: str) -> Iterator[dict[str, BinaryIO]]:
     with contextlib.ExitStack() as stack:
         try:
             filesystem, root = fsspec.core.url_to_fs(address)
-            files = {
-                name: cast(BinaryIO, stack.enter_context(filesystem.open(f"{root}/{name}", "rb")))
-                for name in FILES
-            }
+            with reached("source", StoreError):
+                files = {
+                    name: cast(BinaryIO, stack.enter_context(filesystem.open(path, "rb")))
+                    for name, path in ((each, f"{root}/{each}") for each in FILES)
+                }
         except (ImportError, ValueError) as fault:
             rule = "this server has no access to addresses of that kind"
             raise RequestError("source", rule, "upload the motion instead") from fault

@@ -25,6 +25,7 @@ from motion_ray.files import (
     write_new_file,
 )
 from motion_ray.manifest import reading
+from motion_ray.remote import reached
 from motion_ray.temporaries import temporary_name
 
 CHUNK = 2**24  # bytes
@@ -139,7 +140,8 @@ class RemotePlace:
         path = f"{self._root}/{folder}"
         self._filesystem.invalidate_cache(path)
         try:
-            found = self._filesystem.ls(path, detail=False)
+            with reached(path, self._error):
+                found = self._filesystem.ls(path, detail=False)
         except FileNotFoundError:
             return []
         except OSError as fault:
@@ -148,12 +150,14 @@ class RemotePlace:
 
     def read(self, path: str) -> bytes | None:
         """See :class:`Place`."""
+        whole = f"{self._root}/{path}"
         try:
-            return self._filesystem.read_block(f"{self._root}/{path}", 0, None)
+            with reached(whole, self._error):
+                return self._filesystem.read_block(whole, 0, None)
         except FileNotFoundError:
             return None
         except OSError as fault:
-            raise self._error(f"{self._root}/{path}", f"cannot be read: {fault}", FIX) from fault
+            raise self._error(whole, f"cannot be read: {fault}", FIX) from fault
 
     def create(self, path: str, data: bytes) -> bool:
         """See :class:`Place`."""
@@ -166,27 +170,33 @@ class RemotePlace:
     def upload(self, path: str, source: Path) -> None:
         """See :class:`Place`."""
         whole = f"{self._root}/{path}"
-        with _writing(whole, self._error):
+        with _writing(whole, self._error), reached(whole, self._error):
             self._filesystem.makedirs(whole.rpartition("/")[0], exist_ok=True)
             self._filesystem.put_file(str(source), whole)
 
     def download(self, path: str, target: Path) -> bool:
         """See :class:`Place`."""
-        with _writing(target, self._error):
+        whole = f"{self._root}/{path}"
+        with _writing(target, self._error), reached(whole, self._error):
             try:
-                self._filesystem.get_file(f"{self._root}/{path}", str(target))
+                self._filesystem.get_file(whole, str(target))
             except FileNotFoundError:
                 return False
         return True
 
     def remove(self, path: str) -> None:
         """See :class:`Place`."""
-        with _writing(f"{self._root}/{path}", self._error), contextlib.suppress(FileNotFoundError):
-            self._filesystem.rm_file(f"{self._root}/{path}")
+        whole = f"{self._root}/{path}"
+        with (
+            _writing(whole, self._error),
+            reached(whole, self._error),
+            contextlib.suppress(FileNotFoundError),
+        ):
+            self._filesystem.rm_file(whole)
 
     def _write(self, path: str, data: bytes, mode: str) -> bool:
         whole = f"{self._root}/{path}"
-        with _writing(whole, self._error):
+        with _writing(whole, self._error), reached(whole, self._error):
             self._filesystem.makedirs(whole.rpartition("/")[0], exist_ok=True)
             try:
                 self._filesystem.pipe_file(whole, data, mode=mode)
