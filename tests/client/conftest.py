@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from motion_ray.serving.http.app import create_app
 from motion_ray.serving.http.config import ServerConfig
 from motion_ray.serving.keys import ApiKeys
 from tests.serving.http.toy_server import ToyServer, toy_server
+from tests.waiting import until
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,8 @@ def listening(toy: ToyServer, port: int = 0) -> Iterator[Live]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [stream]})
     thread.start()
     try:
-        deadline = time.monotonic() + 30
-        while not server.started:
-            assert time.monotonic() < deadline and thread.is_alive()
-            time.sleep(0.01)
+        until(lambda: server.started or not thread.is_alive())
+        assert thread.is_alive()
         yield Live(toy, stream.getsockname()[1])
     finally:
         toy.engine.go_on.set()

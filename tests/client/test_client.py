@@ -24,15 +24,9 @@ from motion_ray.serving.keys import ApiKeys
 from tests.client.conftest import Live, Serve
 from tests.serving.http.toy_server import CRASHES
 from tests.serving.toy import toy_delta
+from tests.waiting import until
 
 ORDER = VideoOrder("a red robot doing the pll", seed=7)
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def test_a_video_is_made_watched_and_fetched(client: Client, live: Live, tmp_path: Path):

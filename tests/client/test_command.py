@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from motion_ray.serving.keys import ApiKeys
 from tests.client.conftest import Live, Serve
 from tests.serving.http.toy_server import CRASHES
 from tests.serving.toy import toy_delta
+from tests.waiting import until
 
 PROMPT = "a red robot doing the pll"
 
@@ -151,10 +151,7 @@ def test_ctrl_c_cancels_the_job(here: Live):
     assert process.returncode == 130 and out == "" and "Traceback" not in err
     (job,) = here.toy.jobs.page().jobs
     assert f"cancelling {job.id}" in err
-    deadline = time.monotonic() + 20
-    while not here.toy.jobs.get(job.id).state.final:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: here.toy.jobs.get(job.id).state.final)
     assert here.toy.jobs.get(job.id).state is JobState.CANCELLED
     assert here.toy.engine.steps == 0
 

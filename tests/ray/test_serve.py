@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.cluster.serving import ServeArguments
 from motion_ray.errors import ConfigError
 from motion_ray.store import DeltaStore
+from tests import waiting
 from tests.ray.running import PATIENCE
 
 pytestmark = pytest.mark.timeout(900)
+until = partial(waiting.until, seconds=PATIENCE, every=0.1)
 
 LEASE_S = 3.0
 SMALL = {"size": "32x32", "num_frames": 2, "seed": 1}
@@ -87,13 +89,6 @@ class Api:
             for block in answer.decode().split("\n\n")
             if "event: " in block
         ]
-
-
-def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.1)
 
 
 def process(deployment: str) -> psutil.Process:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,18 +13,12 @@ from motion_ray.serving import heart
 from motion_ray.serving.jobs import Beat, Claim
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from tests.serving.fake_engine import accept
+from tests.waiting import until
 
 
 @pytest.fixture
 def store(tmp_path) -> SqliteJobStore:
     return SqliteJobStore(tmp_path / "jobs.sqlite")
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
 
 
 class DeafStore:

@@ -20,6 +20,7 @@ from motion_ray.serving.sources import StoreSource
 from motion_ray.serving.tier import OVERHEAD
 from motion_ray.store import DeltaRecord, DeltaStore
 from tests.serving.toy import Library, ToyBase, expected, record_of, toy_delta
+from tests.waiting import until
 
 SIZE = toy_delta(0).nbytes + OVERHEAD  # of one motion in a tier
 
@@ -32,13 +33,6 @@ def budgets(device: int = 100, host: int = 100, **changes) -> PoolConfig:
     """Budgets in motions."""
     values = {"device_bytes": device * SIZE, "host_bytes": host * SIZE} | changes
     return PoolConfig.model_validate(values)
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.002)
 
 
 @pytest.fixture
@@ -193,7 +187,7 @@ def test_who_finds_no_room_waits_for_a_lease_to_end(base, library):
         pool.lease(two, timeout=0.05)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(pool.lease, two, 20)
-        wait_until(lambda: library.loads.count(two.key) == 1)  # read once, whatever the outcome
+        until(lambda: library.loads.count(two.key) == 1)  # read once, whatever the outcome
         assert not waiting.done()
         lease.release()
         waiting.result(20).release()
@@ -355,7 +349,7 @@ def test_prefetching_brings_a_motion_near_and_holds_nothing(base, library):
     one, two = (library.add(toy_delta(seed)) for seed in (1, 2))
     assert pool.prefetch(single(one))
     assert pool.prefetch(single(two), "device")
-    wait_until(lambda: pool.place(two) == "device")
+    until(lambda: pool.place(two) == "device")
     assert pool.place(one) == "host"
     found = pool.statistics()
     assert (found.device.held, found.host.held) == (0, 0)
@@ -369,9 +363,9 @@ def test_prefetching_leaves_no_thread_behind_that_has_computed(base, library):
     one, two = (library.add(toy_delta(seed)) for seed in (1, 2))
     pool.prefetch(single(one))
     pool.prefetch(single(two), "device")
-    wait_until(lambda: pool.place(two) == "device")
+    until(lambda: pool.place(two) == "device")
     assert len(library.threads) == 2
-    wait_until(lambda: not any(thread.is_alive() for thread in library.threads))
+    until(lambda: not any(thread.is_alive() for thread in library.threads))
 
 
 def test_prefetching_is_bounded_and_does_the_same_thing_once(base, library):
@@ -389,7 +383,7 @@ def test_a_failed_prefetch_is_logged_and_the_thread_lives_on(base, library, capl
     library.broken.add(bad.sha256)
     pool.prefetch(single(bad))
     pool.prefetch(single(good))
-    wait_until(lambda: pool.place(good) == "host")
+    until(lambda: pool.place(good) == "host")
     assert "not prefetched: m1@1: is damaged" in caplog.text
 
 
@@ -398,7 +392,7 @@ def test_prefetching_does_not_wait_for_room(base, library):
     one, two = (library.add(toy_delta(seed)) for seed in (1, 2))
     with pool.lease(single(one)):
         pool.prefetch(single(two), "device")
-        wait_until(lambda: pool.place(two) == "host")
+        until(lambda: pool.place(two) == "host")
         assert pool.place(one) == "device"
 
 

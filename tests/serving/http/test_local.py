@@ -17,6 +17,7 @@ from motion_ray.serving.replica import SICK
 from tests.serving.fake_engine import accept
 from tests.serving.http.calls import error, post
 from tests.serving.http.toy_server import CRASHES, ToyServer
+from tests.waiting import until, until_true
 
 
 def backend(server: ToyServer, tick_s: float) -> LocalBackend:
@@ -36,13 +37,6 @@ def odd(server: ToyServer) -> Job:
     """A job that another version accepted."""
     new = NewJob("", {"prompt": "a robot", "colour": "red"}, "f")
     return server.jobs.create(new, AdmissionLimits()).job
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    end = asyncio.get_running_loop().time() + 20
-    while not condition():
-        assert asyncio.get_running_loop().time() < end, "it did not happen"
-        await asyncio.sleep(0.01)
 
 
 def served(made: LocalBackend, story: Callable[[], Awaitable[None]]) -> None:
@@ -76,7 +70,7 @@ def test_accepted_jobs_are_handed_out_without_looking_at_everything(server, monk
         for _ in range(5):
             job = accept(server.jobs)
             await made.dispatch(job)
-            await until(lambda job=job: server.jobs.get(job.id).state is JobState.SUCCEEDED)
+            await until_true(lambda job=job: server.jobs.get(job.id).state is JobState.SUCCEEDED)
 
     served(made, story)
     assert looks == {"recover": 1, "expire": 1, "results": 1}
@@ -89,7 +83,7 @@ def test_what_is_left_over_is_looked_for_now_and_then(server, monkeypatch):
     made = backend(server, tick_s=0.02)
 
     async def story() -> None:
-        await until(lambda: len(swept) >= 3)
+        await until_true(lambda: len(swept) >= 3)
 
     served(made, story)
     assert all(after - before >= 0.29 for before, after in itertools.pairwise(swept))
@@ -146,10 +140,7 @@ def test_a_job_that_meets_a_bug_as_it_is_handed_out_holds_up_nobody(
 def test_a_sick_server_is_not_ready_and_keeps_its_queue(client, server, caplog):
     for _ in range(SICK):
         post(client, seed=CRASHES)
-    deadline = time.monotonic() + 20
-    while not server.replica.sick:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: server.replica.sick)
     assert error(client.get("/health/ready"))[:2] == (503, "not_ready")
     waits = [post(client).json()["id"] for _ in range(3)]
     time.sleep(0.5)  # five rounds

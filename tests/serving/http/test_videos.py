@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import time
 from dataclasses import replace
 
 import pytest
@@ -15,6 +14,7 @@ from motion_ray.serving.http.app import create_app
 from motion_ray.serving.jobs import JobState
 from tests.serving.http.calls import BODY, UNKNOWN, URL, ended, error, post, raw, running
 from tests.serving.http.toy_server import CRASHES, ToyServer, toy_server
+from tests.waiting import until
 
 # --- accepting ------------------------------------------------------------------------------------
 
@@ -277,10 +277,7 @@ def test_deleting_removes_job_and_video_and_can_be_repeated(client, server):
     assert error(client.get(f"/v1/videos/{video}")) == (410, "video_expired", None)
     assert error(client.get(f"/v1/videos/{video}/content")) == (410, "video_expired", None)
     assert client.get("/v1/videos").json()["data"] == []
-    deadline = time.monotonic() + 10
-    while server.results.names():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: not server.results.names())
 
 
 def test_deleting_a_running_job_waits_until_it_has_stopped(client, server):
