@@ -19,7 +19,7 @@ STAGES = {
     "queued": "queued",
     "in_progress": "loading",
     "progress": "denoising",
-    "requeued": "queued again, its worker was lost",
+    "requeued": "queued again",
     "cancelling": "cancelling",
     "completed": "completed",
     "failed": "failed",

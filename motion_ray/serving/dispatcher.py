@@ -125,7 +125,7 @@ class Dispatcher:
             with about(job=job.id):
                 log.info("%s is %s again", job.id, job.state)
         mark = self._fleet.mark()
-        queued = await asyncio.to_thread(self._jobs.queued, 1_000_000)
+        queued = await asyncio.to_thread(self._jobs.queued, 1_000_000, due=True)
         refused = self._fleet.match(queued, mark)
         self._uphold_pins()
         self._place()

@@ -118,7 +118,7 @@ class Fleet:
         """Bring what waits here in step with the store.
 
         Args:
-            queued: everything that the store has queued.
+            queued: everything that the store has queued and that may be started.
             mark: from before it was read; what came since is left alone.
 
         Returns:

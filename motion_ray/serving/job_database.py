@@ -86,8 +86,10 @@ CREATE TABLE removed (
 CREATE INDEX removed_by_time ON removed (at);
 """
 
+SCHEMA_2 = "ALTER TABLE jobs ADD COLUMN not_before REAL"
+
 #: Scripts that lead from one version of the schema to the next; never changed, only appended to.
-MIGRATIONS: tuple[str, ...] = (SCHEMA_1,)
+MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2)
 
 
 class JobDatabase:

@@ -52,6 +52,7 @@ def as_job(row: sqlite3.Row) -> Job:
         finished_at=row["finished_at"],
         expires_at=row["expires_at"],
         deadline=row["deadline"],
+        not_before=row["not_before"],
         attempt=row["attempt"],
         losses=row["losses"],
         worker=row["worker"],

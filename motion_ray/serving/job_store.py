@@ -73,8 +73,13 @@ class JobStore(Protocol):
         """
         ...
 
-    def queued(self, limit: int = 1000) -> list[Job]:
-        """Jobs that wait, oldest first: what has to be handed out anew after a restart."""
+    def queued(self, limit: int = 1000, *, due: bool = False) -> list[Job]:
+        """Jobs that wait, oldest first.
+
+        Args:
+            limit: at most so many.
+            due: only those that may be started now: what has to be handed out anew after a restart.
+        """
         ...
 
     def running(self, limit: int = 1000) -> list[Job]:
@@ -120,9 +125,13 @@ class JobStore(Protocol):
         """Running to cancelled, because the work has stopped; false if the claim does not hold."""
         ...
 
-    def release(self, claim: Claim) -> bool:
-        """Running back to queued, because the worker shuts down; false if the claim does not
-        hold.
+    def release(self, claim: Claim, pause_s: float = 0.0) -> bool:
+        """Running back to queued, because the worker shuts down or met what may pass; false if the
+        claim does not hold.
+
+        Args:
+            claim: the worker's.
+            pause_s: seconds before which nobody may start it.
         """
         ...
 

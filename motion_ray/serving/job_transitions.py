@@ -73,6 +73,7 @@ def requeue(
     retention_s: float,
     *,
     losses: int,
+    pause_s: float = 0.0,
 ) -> None:
     """Running back to queued; or to cancelled, if it was told to stop."""
     if row["cancelling"]:
@@ -80,11 +81,12 @@ def requeue(
         return
     connection.execute(
         "UPDATE jobs SET state = 'queued', worker = NULL, started_at = NULL,"
-        " lease_until = NULL, done = 0, total = 0, losses = ? WHERE id = ?",
-        (losses, row["id"]),
+        " lease_until = NULL, not_before = ?, done = 0, total = 0, losses = ? WHERE id = ?",
+        (now + pause_s if pause_s else None, losses, row["id"]),
     )
     _count_run(connection, row, now)
-    tell(connection, row["id"], now, EventKind.REQUEUED, {"losses": losses})
+    data = {"losses": losses} | ({"pause_s": pause_s} if pause_s else {})
+    tell(connection, row["id"], now, EventKind.REQUEUED, data)
 
 
 def tell_to_stop(

@@ -137,6 +137,7 @@ class Job:
         finished_at: reached a final state.
         expires_at: is removed, with its video.
         deadline: as in :class:`NewJob`.
+        not_before: it was put back and is not started again earlier.
         attempt: starts so far.
         losses: attempts whose worker went silent.
         worker: who runs it or ran it last.
@@ -158,6 +159,7 @@ class Job:
     finished_at: float | None = None
     expires_at: float | None = None
     deadline: float | None = None
+    not_before: float | None = None
     attempt: int = 0
     losses: int = 0
     worker: str | None = None

@@ -43,6 +43,7 @@ from motion_ray.types import GeneratedVideo
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3  # at a job whose fault may pass
+GROWTH = 4.0  # of the pause between them
 SICK = 3  # jobs in a row
 
 WriteVideo = Callable[[Path, GeneratedVideo], None]
@@ -80,6 +81,9 @@ class ReplicaConfig(BaseModel):
     )
     lease_s: float = Field(
         default=15.0, gt=0, description="a replica that is silent for longer has lost its job"
+    )
+    retry_s: float = Field(
+        default=2.0, ge=0, description="pause after a first fault that may pass; then four times it"
     )
 
 
@@ -259,7 +263,7 @@ class Replica:
         failure = job_failure(fault)
         if passing and job.attempt < ATTEMPTS:
             log.warning("%s is put back: %s", job.id, type(fault).__name__)
-            self._store.release(job.claim)
+            self._store.release(job.claim, self._config.retry_s * GROWTH ** (job.attempt - 1))
             self._tell(job, "given_back")
             return
         log.info("%s failed: %s", job.id, fault)

@@ -150,18 +150,20 @@ class SqliteJobStore:
             ).fetchall()
         return JobPage(tuple(as_job(row) for row in rows[:limit]), len(rows) > limit)
 
-    def queued(self, limit: int = 1000) -> list[Job]:
+    def queued(self, limit: int = 1000, *, due: bool = False) -> list[Job]:
         """See the protocol."""
-        return self._in_state(JobState.QUEUED, limit)
+        return self._in_state(JobState.QUEUED, limit, self._clock() if due else None)
 
     def running(self, limit: int = 1000) -> list[Job]:
         """See the protocol."""
         return self._in_state(JobState.RUNNING, limit)
 
-    def _in_state(self, state: JobState, limit: int) -> list[Job]:
+    def _in_state(self, state: JobState, limit: int, at: float | None = None) -> list[Job]:
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT * FROM jobs WHERE state = ? ORDER BY seq LIMIT ?", (state.value, limit)
+                "SELECT * FROM jobs WHERE state = ? AND coalesce(not_before <= ?, TRUE)"
+                " ORDER BY seq LIMIT ?",
+                (state.value, at, limit),
             ).fetchall()
         return [as_job(row) for row in rows]
 
@@ -207,9 +209,10 @@ class SqliteJobStore:
         with self._database.writing() as connection:
             rows = connection.execute(
                 "UPDATE jobs SET state = 'running', worker = ?, attempt = attempt + 1,"
-                " started_at = ?, lease_until = ?, done = 0, total = 0"
-                " WHERE id = ? AND state = 'queued' AND coalesce(deadline > ?, TRUE) RETURNING *",
-                (worker, now, now + lease_s, job, now),
+                " started_at = ?, lease_until = ?, not_before = NULL, done = 0, total = 0"
+                " WHERE id = ? AND state = 'queued' AND coalesce(deadline > ?, TRUE)"
+                " AND coalesce(not_before <= ?, TRUE) RETURNING *",
+                (worker, now, now + lease_s, job, now, now),
             ).fetchall()
             if not rows:
                 return None
@@ -267,12 +270,13 @@ class SqliteJobStore:
                 cancel(connection, row, self._clock(), self._retention_s)
             return row is not None
 
-    def release(self, claim: Claim) -> bool:
+    def release(self, claim: Claim, pause_s: float = 0.0) -> bool:
         """See the protocol."""
+        now, kept = self._clock(), self._retention_s
         with self._database.writing() as connection:
             row = held(connection, claim)
             if row is not None:
-                requeue(connection, row, self._clock(), self._retention_s, losses=row["losses"])
+                requeue(connection, row, now, kept, losses=row["losses"], pause_s=pause_s)
             return row is not None
 
     def reject(self, job: str, failure: JobFailure) -> bool:

@@ -25,6 +25,7 @@ from motion_ray.serving.station import Station
 from motion_ray.store import DeltaRecord
 from tests.serving.fake_engine import FakeEngine, accept, write
 from tests.serving.toy import Library, ToyBase, record_of, toy_delta
+from tests.waiting import until_true
 
 PACE = Pace(poll_s=0.2, silent_s=1.0, tidy_s=0.1, load_s=10.0)
 LEASE_S = 1.0
@@ -53,7 +54,7 @@ class Server:
         """A replica; left, it is closed in peace. Cancel the task to cut it off from the router."""
         engine, pool = FakeEngine(), MotionPool(self.library, ToyBase())
         self.engines[name], self.pools[name] = engine, pool
-        config = ReplicaConfig(queue=queue, lease_s=LEASE_S)
+        config = ReplicaConfig(queue=queue, lease_s=LEASE_S, retry_s=0)
         changed: list[Callable[[], None]] = []
         replica = Replica(
             name, engine, self.jobs, self.results, write, config, ended=lambda: changed[0]()
@@ -77,15 +78,8 @@ class Server:
         return await self.router.exchange(report)
 
     async def ended(self, *jobs: Job) -> list[Job]:
-        await until(lambda: all(self.jobs.get(job.id).state.final for job in jobs))
+        await until_true(lambda: all(self.jobs.get(job.id).state.final for job in jobs))
         return [self.jobs.get(job.id) for job in jobs]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    end = asyncio.get_running_loop().time() + 30
-    while not condition():
-        assert asyncio.get_running_loop().time() < end, "it did not happen"
-        await asyncio.sleep(0.01)
 
 
 def serve(folder: Path, story: Callable[[Server], Awaitable[None]], pace: Pace = PACE) -> None:
@@ -162,7 +156,7 @@ def test_an_idle_replica_reports_once_a_poll(tmp_path: Path) -> None:
 def test_an_order_reaches_a_replica_at_once(tmp_path: Path) -> None:
     async def story(server: Server) -> None:
         async with server.replica("a"):
-            await until(lambda: bool(server.router._answers))
+            await until_true(lambda: bool(server.router._answers))
             loop = asyncio.get_running_loop()
             took = []
             for _ in range(5):
@@ -184,7 +178,7 @@ def test_who_waits_for_a_job_hears_at_once_that_it_has_ended(tmp_path: Path) -> 
             await server.router.dispatch(job)
             waiting = asyncio.create_task(server.router.settled(job.id, 30))
             await server.router.settled(job.id, 0.01)  # another one who gives up
-            await until(lambda: server.jobs.get(job.id).state is JobState.RUNNING)
+            await until_true(lambda: server.jobs.get(job.id).state is JobState.RUNNING)
             assert not waiting.done()
             server.engines["a"].go_on.set()
             await asyncio.wait_for(waiting, 20)
@@ -218,7 +212,7 @@ def test_a_replica_that_is_cut_off_loses_its_jobs_to_another(tmp_path: Path) -> 
             jobs = [accept(server.jobs) for _ in range(3)]
             for job in jobs:
                 await server.router.dispatch(job)
-            await until(lambda: server.jobs.get(jobs[0].id).state is JobState.RUNNING)
+            await until_true(lambda: server.jobs.get(jobs[0].id).state is JobState.RUNNING)
             line.cancel()  # as if its process were gone, as far as the router can see
             async with server.replica("b"):
                 waiting = await server.ended(*jobs[1:])
@@ -236,7 +230,7 @@ def test_a_router_that_comes_back_goes_on(tmp_path: Path) -> None:
             jobs = [accept(server.jobs) for _ in range(12)]
             for job in jobs:
                 await server.router.dispatch(job)
-            await until(lambda: server.jobs.get(jobs[0].id).state is JobState.RUNNING)
+            await until_true(lambda: server.jobs.get(jobs[0].id).state is JobState.RUNNING)
             await server.router.close()
             server.router = server.new_router()
             await server.router.start()
@@ -278,7 +272,7 @@ def test_motions_are_loaded_pinned_and_unloaded_where_they_should_be(tmp_path: P
         with pytest.raises(PoolBusyError):
             await server.router.load(record, "host", 1)
         async with server.replica("a"), server.replica("b"):
-            await until(lambda: len(server.router._fleet.members) == 2)
+            await until_true(lambda: len(server.router._fleet.members) == 2)
             await server.router.load(record, "host", 1)
             places = [pool.place(record) for pool in server.pools.values()]
             assert sorted(places) == ["disk", "host"]
@@ -308,7 +302,7 @@ def test_a_replica_that_does_not_answer_has_neither_loaded_nor_let_go(tmp_path: 
             return orders
 
         async with server.replica("a", exchange):
-            await until(lambda: len(server.router._fleet.members) == 1)
+            await until_true(lambda: len(server.router._fleet.members) == 1)
             with pytest.raises(PoolBusyError, match="did not answer"):
                 await server.router.load(server.record, "device", 1)
             assert not await server.router.unload(server.record, 0.0)
@@ -321,13 +315,13 @@ def test_a_pin_outlives_replica_and_router(tmp_path: Path) -> None:
     async def story(server: Server) -> None:
         sha256 = server.record.sha256
         async with server.replica("a"):
-            await until(lambda: bool(server.router._fleet.members))
+            await until_true(lambda: bool(server.router._fleet.members))
             await server.router.pin(server.record, "device", 1)
         await server.router.close()
         server.router = server.new_router()
         await server.router.start()
         async with server.replica("b"):
-            await until(lambda: sha256 in server.pools["b"].pinned())
+            await until_true(lambda: sha256 in server.pools["b"].pinned())
 
     serve(tmp_path, story)
 
@@ -337,7 +331,7 @@ def test_a_pin_that_found_no_room_is_ordered_again(tmp_path: Path, caplog) -> No
         sha256 = server.record.sha256
         faults = [PoolBusyError("the device tier", "no room at this moment", "ask again")]
         async with server.replica("a"):
-            await until(lambda: bool(server.router._fleet.members))
+            await until_true(lambda: bool(server.router._fleet.members))
             await server.router.pin(server.record, "device", 2)
             async with server.replica("b"):
                 pool = server.pools["b"]
@@ -349,7 +343,7 @@ def test_a_pin_that_found_no_room_is_ordered_again(tmp_path: Path, caplog) -> No
                     pin(record, level)
 
                 pool.pin = busy_at_first
-                await until(lambda: sha256 in pool.pinned())
+                await until_true(lambda: sha256 in pool.pinned())
         assert not faults and "no room at this moment" in caplog.text
 
     serve(tmp_path, story)
@@ -359,7 +353,7 @@ def test_a_pin_that_can_never_fit_is_told_and_not_ordered_again(tmp_path: Path, 
     async def story(server: Server) -> None:
         tries = 0
         async with server.replica("a"):
-            await until(lambda: bool(server.router._fleet.members))
+            await until_true(lambda: bool(server.router._fleet.members))
             await server.router.pin(server.record, "device", 2)
             async with server.replica("b"):
 
@@ -369,7 +363,7 @@ def test_a_pin_that_can_never_fit_is_told_and_not_ordered_again(tmp_path: Path, 
                     raise PoolError("the device tier", "is too small", "raise the budget")
 
                 server.pools["b"].pin = never
-                await until(lambda: tries > 0)
+                await until_true(lambda: tries > 0)
                 await asyncio.sleep(5 * PACE.tidy_s)
                 assert tries == 1
         assert "is too small" in caplog.text

@@ -99,6 +99,18 @@ def test_many_processes_may_open_a_new_file_at_once(tmp_path):
     assert len(stores[0].page(limit=100).jobs) == 8
 
 
+def test_jobs_of_the_first_version_are_kept(tmp_path):
+    path = tmp_path / "jobs.sqlite"
+    with JobDatabase(path, MIGRATIONS[:1]).writing() as connection:
+        connection.execute(
+            "INSERT INTO jobs (id, client, state, request, fingerprint, created_at)"
+            " VALUES ('video_1', '', 'queued', '{}', 'f', 1.0)"
+        )
+    store = SqliteJobStore(path)
+    assert [(job.id, job.not_before) for job in store.queued(due=True)] == [("video_1", None)]
+    assert store.start("video_1", "w", 10.0) is not None
+
+
 def test_an_older_file_is_brought_up_to_date(tmp_path):
     path = tmp_path / "jobs.sqlite"
     job = create(SqliteJobStore(path))
@@ -110,8 +122,8 @@ def test_an_older_file_is_brought_up_to_date(tmp_path):
         database = JobDatabase(path, newer)
         with database.reading() as connection:
             assert connection.execute("SELECT id, colour FROM jobs").fetchone()[0] == job.id
-            assert connection.execute("PRAGMA user_version").fetchone()[0] == 2
-    with pytest.raises(JobStoreError, match="has schema 2, this version of motion_ray knows 1"):
+            assert connection.execute("PRAGMA user_version").fetchone()[0] == len(newer)
+    with pytest.raises(JobStoreError, match="has schema 3, this version of motion_ray knows 2"):
         SqliteJobStore(path)
 
 

@@ -15,8 +15,10 @@ from motion_ray.errors import (
     QuotaError,
 )
 from motion_ray.serving.jobs import (
+    DEADLINE_EXCEEDED,
     AdmissionLimits,
     Claim,
+    EventKind,
     JobFailure,
     JobState,
 )
@@ -213,6 +215,31 @@ def test_a_worker_that_shuts_down_gives_its_job_back_without_a_loss(store):
         assert store.release(running.claim)
     found = store.get(job.id)
     assert (found.state, found.losses, found.attempt) == (JobState.QUEUED, 0, 10)
+
+
+def test_a_job_that_was_put_back_with_a_pause_is_not_started_before(store, clock):
+    job, other = started(store, create(store)), create(store)
+    assert store.release(job.claim, 8.0)
+    for seconds in (0.0, 7.9):
+        clock.now += seconds
+        assert store.start(job.id, "two", 10.0) is None
+        assert [each.id for each in store.queued(due=True)] == [other.id]
+        assert [each.id for each in store.queued()] == [job.id, other.id]
+    clock.now += 0.2
+    assert [each.id for each in store.queued(due=True)] == [job.id, other.id]
+    again = store.start(job.id, "two", 10.0)
+    assert again is not None and (again.attempt, again.not_before) == (2, None)
+    (told,) = [e.data for e in store.events(job.id) if e.kind is EventKind.REQUEUED]
+    assert told == {"losses": 0, "pause_s": 8.0}
+
+
+def test_a_pause_does_not_outlive_a_deadline(store, clock):
+    job = started(store, create(store, deadline=clock.now + 5))
+    store.release(job.claim, 60.0)
+    clock.now += 6
+    (found,) = store.recover()
+    assert found.state is JobState.FAILED and found.failure is not None
+    assert found.failure.code == DEADLINE_EXCEEDED
 
 
 def test_a_sign_of_life_never_shortens_a_claim(store, clock):

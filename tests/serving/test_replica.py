@@ -32,6 +32,7 @@ from motion_ray.serving.results import ResultFolder, tidy
 from motion_ray.serving.scheduler import Cancelling, Ticket
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from tests.serving.fake_engine import SPEC, FakeEngine, accept, write
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def results(tmp_path) -> ResultFolder:
 
 @pytest.fixture
 def replica(engine, store, results) -> Iterator[Replica]:
-    replica = Replica("one", engine, store, results, write, ReplicaConfig(lease_s=5))
+    replica = Replica("one", engine, store, results, write, ReplicaConfig(lease_s=5, retry_s=0))
     yield replica
     engine.go_on.set()
     replica.close(0)
@@ -54,18 +55,8 @@ def replica(engine, store, results) -> Iterator[Replica]:
 
 def ended(store: SqliteJobStore, job: Job) -> Job:
     """The job, once it has reached a final state."""
-    until = time.monotonic() + 20
-    while not (found := store.get(job.id)).state.final:
-        assert time.monotonic() < until, found
-        time.sleep(0.005)
-    return found
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
+    until(lambda: store.get(job.id).state.final)
+    return store.get(job.id)
 
 
 def test_a_job_becomes_a_video(replica, store, results, engine):
@@ -129,6 +120,22 @@ def test_what_may_pass_is_tried_again_before_it_has_failed(replica, store, seed,
     assert "/srv" not in failure.message
 
 
+def test_before_another_attempt_there_is_a_pause_that_grows(engine, tmp_path, results):
+    now = [1000.0]
+    store = SqliteJobStore(tmp_path / "paused.sqlite", clock=lambda: now[0])
+    replica = Replica("one", engine, store, results, write, ReplicaConfig(retry_s=2))
+    job = accept(store, seed=FakeEngine.CRASHES)
+    for tried, pause in enumerate((2.0, 8.0), 1):
+        back = attempt(replica, store, job)
+        assert (back.state, back.not_before) == (JobState.QUEUED, now[0] + pause)
+        replica.submit(back)  # too early
+        until(lambda: not replica.jobs())
+        assert store.get(job.id).attempt == tried and store.queued(due=True) == []
+        now[0] += pause
+    assert attempt(replica, store, job).state is JobState.FAILED
+    replica.close(5)
+
+
 def test_a_store_that_is_not_reached_loses_no_job(replica, store, engine):
     job = accept(store, prompt="unreachable")
     for _ in range(5):
@@ -186,14 +193,15 @@ def test_a_fault_of_the_storage_puts_a_job_back(store, results, engine, fault, c
             raise faults.pop()
         write(path, video)
 
-    replica = Replica("one", engine, store, results, full_at_first)
+    again = ReplicaConfig(retry_s=0)
+    replica = Replica("one", engine, store, results, full_at_first, again)
     jobs = [accept(store) for _ in range(SICK)]
     for job in jobs:
         assert attempt(replica, store, job).state is JobState.QUEUED
     assert replica.sick is counts
     if counts:  # it needs a new process
         replica.close(0)
-        replica = Replica("two", engine, store, results, full_at_first)
+        replica = Replica("two", engine, store, results, full_at_first, again)
     assert attempt(replica, store, jobs[0]).state is JobState.SUCCEEDED
     replica.close(0)
 

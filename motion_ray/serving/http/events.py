@@ -36,7 +36,8 @@ _KINDS: dict[EventKind, tuple[str, JobState]] = {
     EventKind.FAILED: ("failed", JobState.FAILED),
     EventKind.CANCELLED: ("cancelled", JobState.CANCELLED),
 }
-_TOLD = ("attempt", "done", "total", "code", "message", "timings")  # and not which worker it was
+#: And not which worker it was.
+_TOLD = ("attempt", "done", "total", "code", "message", "timings", "pause_s")
 _EXAMPLE = (
     f"retry: {RECONNECT_MS}\n\n"
     'id: 41\nevent: queued\ndata: {"id": "video_...", "status": "queued", "progress": 0}\n\n'

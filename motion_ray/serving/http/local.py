@@ -189,7 +189,7 @@ class LocalBackend:
             self._sick = True
             return
         here = self._replica.jobs()
-        for job in self._jobs.queued(MOST_QUEUED):
+        for job in self._jobs.queued(MOST_QUEUED, due=True):
             if job.id in here:
                 continue
             with about(job=job.id):

@@ -122,7 +122,7 @@ def toy_server(
         jobs,
         results,
         write,
-        ReplicaConfig(queue=1000),
+        ReplicaConfig(queue=1000, retry_s=0),
         ended=lambda: backend.ended(),
     )
     backend = LocalBackend(
