@@ -33,6 +33,7 @@ from motion_ray.store import DeltaRecord, DeltaStore
 from motion_ray.threads import apart
 
 ALIVE = 3  # jobs of the client that are accepted and not finished: one runs, two wait
+WARM = 4  # generations, after which nothing happens for the first time, recording steps included
 LOOK_S = 1.0  # at most between two looks at the jobs
 BLOCK = 10  # requests of one kind of traffic before the other one's turn
 DEVICE_SHARE, HOST_SHARE = 0.1, 0.2  # of all motions that fit into each tier
@@ -49,9 +50,9 @@ def publish(folder: Path, backbone: UNet3DBackbone, motions: int) -> list[DeltaR
 
 def pool_for(store: DeltaStore, backbone: UNet3DBackbone, motions: int, nbytes: int) -> MotionPool:
     """Budgets for a tenth and a fifth of the motions, and for at least two."""
-    ready = max(
-        int(nbytes * 2 * motions * DEVICE_SHARE), 4 * nbytes
-    )  # float32 there, float16 on disk
+    # float16 on disk, there as the base: float32, or bfloat16 on a GPU
+    prepared = nbytes * next(backbone.denoiser.parameters()).element_size() // 2
+    ready = max(int(prepared * motions * DEVICE_SHARE), 2 * prepared)
     host = max(int(nbytes * motions * HOST_SHARE), 2 * nbytes)
     config = PoolConfig(
         device_bytes=ready + OVERHEAD * motions, host_bytes=host + OVERHEAD * motions
@@ -124,7 +125,7 @@ def latency(folder: Path, motions: int, requests: int, served: Served) -> None:
     one = [served.spec(records[0])] * requests
     took: dict[str, list[float]] = {"many": [], "one": []}
     with serving(folder, backbone, store, pool) as served_here:
-        drive(served_here, one[:ALIVE])  # warm
+        drive(served_here, one[:WARM])
         for start in range(0, requests, BLOCK):
             for kind, specs in (("many", many), ("one", one)):
                 took[kind] += drive(served_here, specs[start : start + BLOCK])

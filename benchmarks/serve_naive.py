@@ -19,7 +19,7 @@ from diffusers import TextToVideoSDPipeline
 from torch import Tensor
 
 from benchmarks.pool import zipf
-from benchmarks.serve_motions import BLOCK, drive, pool_for, publish, serving
+from benchmarks.serve_motions import BLOCK, WARM, drive, pool_for, publish, serving
 from benchmarks.served import Served, generate
 from motion_ray.backbones.unet3d import EMBEDDED, EMBEDDED_FOLDER, quiet_loading
 from motion_ray.customization.delta import MotionDelta
@@ -67,7 +67,7 @@ def naive(folder: Path, motions: int, requests: int, served: Served, threads: in
 
 def _by_turns(pools: dict[str, ProcessPoolExecutor], wanted: Sequence[str]) -> dict[str, float]:
     for pool in pools.values():
-        pool.submit(_serve, wanted[:1]).result()  # warm
+        pool.submit(_serve, [wanted[0]] * WARM).result()
     seconds = dict.fromkeys(pools, 0.0)
     for turn, start in enumerate(range(0, len(wanted), BLOCK)):
         first = turn % len(pools)  # nobody always comes after the same one

@@ -3,7 +3,7 @@
 A UNet of ZeroScope's family starts a few thousand kernels a step. Where starting them takes longer
 than running them, a CUDA graph of the step, recorded once and replayed, is several times as fast;
 where the GPU is the slower one (full size), it gains nothing and holds memory. So some steps of a
-size are timed, and only what waits for Python is recorded.
+size are timed, and only what waits for Python, and comes again, is recorded.
 
 A graph reads and writes fixed addresses. It is kept under the addresses of all parameters and
 buffers, so other storage means another graph; what else a network computes with (hooks, scales of
@@ -20,6 +20,7 @@ import contextlib
 import copy
 import functools
 import gc
+import itertools
 import logging
 import threading
 import time
@@ -35,8 +36,11 @@ from motion_ray.customization.swap import keep_in_place
 
 log = logging.getLogger(__name__)
 
-WAITING = 0.7  # share of a step spent in starting its kernels, above which recording pays
-GRAPHS = 8  # kept for a model: sizes, each with the base's own values and with motions'
+#: Share of a step spent in starting its kernels, above which recording pays. A GPU that is behind
+#: also makes starting wait, once a thousand or so are queued: half of a large model's step.
+WAITING = 0.9
+GRAPHS = 16  # kept for a model: sizes, each with the base's own values and with motions'
+ASKED = 64  # of these that are remembered because a generation asked for them
 TIMED = 2  # steps that are timed, after a first one that also looks for kernels and takes memory
 TRIES = 2  # of recording a size: another thread can spoil one
 
@@ -59,7 +63,9 @@ class StepRecorder:
         self._denoiser = denoiser
         self._alone = threading.Lock()  # graphs share memory, so one of them runs at a time
         self._sizes: dict[Hashable, _Size] = {}
-        self._graphs: OrderedDict[Hashable, _Graph] = OrderedDict()
+        self._asked: OrderedDict[Hashable, int] = OrderedDict()  # first generation that did
+        self._graphs: dict[Hashable, _Graph] = {}
+        self._numbers = itertools.count()  # of generations
         self._memory: Any = None  # of all recordings; this and what follows come with the first
         self._stream: torch.cuda.Stream | None = None
         self._done: torch.cuda.Event | None = None
@@ -75,15 +81,18 @@ class StepRecorder:
 
     def generation(self) -> Generation:
         """A predictor for the steps of one generation, in which no parameter moves."""
-        return Generation(self)
+        return Generation(self, next(self._numbers))
 
     @torch.no_grad()
-    def predict(self, given: tuple[Tensor, ...], addresses: Callable[[], Hashable]) -> Tensor:
+    def predict(
+        self, given: tuple[Tensor, ...], addresses: Callable[[], Hashable], generation: int
+    ) -> Tensor:
         """One step, recorded or not; the result is the caller's own.
 
         Args:
             given: latents ``[b, c, f, h, w]``, timesteps ``[b]`` and text ``[b, n, d]``.
             addresses: of everything that a graph reads besides, :meth:`addresses` of this moment.
+            generation: number of the one that the step is part of.
         """
         if not self._alone.acquire(blocking=False):
             return self._run(*given)  # somebody else generates with this model
@@ -95,7 +104,7 @@ class StepRecorder:
                     return self._tried(size, given)
                 if not size.worth:
                     return self._run(*given)
-                return self._replayed((key, addresses()), size, given)
+                return self._replayed((key, addresses()), size, given, generation)
         finally:
             self._alone.release()
 
@@ -129,9 +138,15 @@ class StepRecorder:
         )
         return found
 
-    def _replayed(self, key: Hashable, size: _Size, given: tuple[Tensor, ...]) -> Tensor:
+    def _replayed(
+        self, key: Hashable, size: _Size, given: tuple[Tensor, ...], generation: int
+    ) -> Tensor:
         graph = self._graphs.get(key)
         if graph is None:
+            if not self.again(key, generation):
+                return self._run(*given)
+            if len(self._graphs) >= GRAPHS:
+                self._forget()
             try:
                 graph = self._record(given)
             except RuntimeError as fault:
@@ -140,10 +155,7 @@ class StepRecorder:
                 size.worth = size.failures < TRIES
                 log.warning("a denoising step cannot be recorded: %s", str(fault).splitlines()[0])
                 return self._run(*given)
-            if len(self._graphs) >= GRAPHS:
-                self._graphs.popitem(last=False)
             self._graphs[key] = graph
-        self._graphs.move_to_end(key)
         if self._done is None:
             self._done = torch.cuda.Event()
         torch.cuda.current_stream().wait_event(self._done)  # another stream may have been the last
@@ -153,6 +165,24 @@ class StepRecorder:
         found = graph.output.clone()
         self._done.record()
         return found
+
+    def again(self, key: Hashable, generation: int) -> bool:
+        """Whether an earlier generation asked for this already: what comes once, such as the
+        pointers from before a first exchange, is not worth a recording.
+        """
+        first = self._asked.setdefault(key, generation)
+        self._asked.move_to_end(key)
+        while len(self._asked) > ASKED:
+            self._asked.popitem(last=False)
+        return first != generation
+
+    def _forget(self) -> None:
+        """Let all graphs go, and their stream. One alone cannot: with it torch would free what its
+        libraries keep for the stream of the recording, which the others still write to.
+        """
+        torch.cuda.synchronize()
+        self._graphs.clear()
+        self._stream = None  # and with it the memory
 
     def _record(self, given: tuple[Tensor, ...]) -> _Graph:
         if self._stream is None:
@@ -188,7 +218,7 @@ class StepRecorder:
         torch.cuda.synchronize()
         with contextlib.suppress(RuntimeError, AttributeError):
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._memory)
-        self._stream = None  # and with it the memory
+        self._forget()
 
     def _run(self, *given: Tensor) -> Tensor:
         return predict(self._denoiser, *given)
@@ -204,16 +234,17 @@ class Generation:
 
     Args:
         recorder: of the denoiser.
+        number: no other generation of the recorder has it.
     """
 
-    def __init__(self, recorder: StepRecorder) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: StepRecorder, number: int) -> None:
+        self._recorder, self._number = recorder, number
         # Walking through a network takes as long as a small one's step: once is enough.
         self._addresses = functools.cache(recorder.addresses)
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         """As :func:`predict`."""
-        return self._recorder.predict((latents, timesteps, text), self._addresses)
+        return self._recorder.predict((latents, timesteps, text), self._addresses, self._number)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from motion_ray.customization.low_rank import check_factors, factored, product
 from motion_ray.customization.quantized import CODES, SCALE, check_codes, coded, expand
-from motion_ray.customization.swap import check_shape
+from motion_ray.customization.swap import check_shape, moved
 
 Parametrization = Literal["full", "lora", "int8"]
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
@@ -86,7 +86,7 @@ class WholeForm:
 
     def change(self, tensors: Mapping[str, Tensor], name: str, target: Tensor) -> Tensor:
         """See :class:`Form`."""
-        return tensors[name].to(target.device).float() - target.detach().float()
+        return moved(tensors[name], target).float() - target.detach().float()
 
 
 class LowRankForm:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from motion_ray.customization.swap import check_shape
+from motion_ray.customization.swap import check_shape, moved
 from motion_ray.errors import DeltaError
 
 A, B = ".lora_a", ".lora_b"
@@ -53,7 +53,7 @@ def product(tensors: Mapping[str, Tensor], name: str, target: Tensor) -> Tensor:
         target: the base model's value.
     """
     a, b = tensors[name + A], tensors[name + B]
-    change = b.to(target.device).float() @ a.to(target.device).float()
+    change = moved(b, target).float() @ moved(a, target).float()
     return change.view_as(target)
 
 

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from motion_ray.customization.swap import check_shape, is_finite
+from motion_ray.customization.swap import are_finite, check_shape, moved
 from motion_ray.errors import DeltaError
 
 CODES, SCALE = ".int8", ".int8_scale"
@@ -64,13 +64,13 @@ def expand(tensors: Mapping[str, Tensor], name: str, target: Tensor) -> Tensor:
         name: the parameter.
         target: the base model's value.
     """
-    codes = tensors[name + CODES].to(target.device)  # a quarter of the bytes crosses the bus
-    return codes.float() * _spread(tensors[name + SCALE].to(target.device), codes)
+    codes = moved(tensors[name + CODES], target)  # a quarter of the bytes crosses the bus
+    return codes.float() * _spread(moved(tensors[name + SCALE], target), codes)
 
 
 def is_readable(scale: Tensor) -> bool:
     """Whether every code times its scale is a finite number."""
-    return is_finite(scale * (LARGEST + 1)) and bool((scale > 0).all())
+    return are_finite(scale * (LARGEST + 1)) and bool((scale > 0).all())
 
 
 def coded(names: Iterable[str], where: str) -> list[str]:

@@ -169,26 +169,15 @@ def fitted(
     converted: dict[str, Tensor] = {}
     for name, tensor in values:
         check_shape(name, tuple(tensor.shape), base, where)
-        # Moved as it is and converted there: from pinned memory the first part waits for nothing.
-        moved = tensor.to(base[name].device, non_blocking=base[name].is_cuda)
-        value = moved.to(base[name].dtype)
+        value = moved(tensor, base[name]).to(base[name].dtype)
         if value.dtype != tensor.dtype:
             converted[name] = value
         found[name] = value
-    if not _are_finite([*converted.values()]):
-        name = next(name for name, value in converted.items() if not is_finite(value))
+    if not are_finite(*converted.values()):
+        name = next(name for name, value in converted.items() if not are_finite(value))
         rule = f"tensor {name} does not fit into {found[name].dtype}".replace("torch.", "")
         raise DeltaError(where, rule, "load the base model in bfloat16 or float32")
     return found
-
-
-def _are_finite(tensors: list[Tensor]) -> bool:
-    """Of all tensors at once: to look at each by itself would wait for the GPU as often."""
-    some = [tensor for tensor in tensors if tensor.numel()]
-    if not some:
-        return True
-    largest = torch._foreach_norm(some, float("inf"))
-    return bool(torch.isfinite(torch.stack([each.float() for each in largest])).all())
 
 
 def check_shape(name: str, shape: tuple[int, ...], base: Mapping[str, Tensor], where: str) -> None:
@@ -206,12 +195,24 @@ def check_shape(name: str, shape: tuple[int, ...], base: Mapping[str, Tensor], w
         raise DeltaError(where, f"{rule}, {expected}", "customize again on this base")
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """Whether all values are finite; isfinite would need a second tensor of that size."""
-    if tensor.numel() == 0:
+def moved(tensor: Tensor, target: Tensor) -> Tensor:
+    """A tensor as it is where another one lies: converted there, for from pinned memory the way
+    waits for nothing.
+    """
+    return tensor.to(target.device, non_blocking=target.is_cuda)
+
+
+def are_finite(*tensors: Tensor) -> bool:
+    """Whether all values of all tensors are finite.
+
+    Of all at once: to look at each by itself would wait for the GPU as often. The largest magnitude
+    tells, where isfinite would need a second tensor of every size.
+    """
+    some = [t.detach() for t in tensors if t.is_floating_point() and t.numel()]
+    if not some:
         return True
-    low, high = torch.aminmax(tensor.detach())
-    return bool(torch.isfinite(low) and torch.isfinite(high))
+    largest = torch._foreach_norm(some, float("inf"))
+    return bool(torch.isfinite(torch.stack([each.double() for each in largest])).all())
 
 
 def row_misfit(row: Tensor, expected: str, where: str) -> DeltaError:

@@ -44,11 +44,16 @@ class SingleFlight(Generic[R]):
                 return flight.result(), False
             except _Abandoned:
                 continue
+            finally:
+                del flight  # see below
         try:
             result = work()
         except BaseException as fault:
             self._land(key)
             mine.set_exception(fault if isinstance(fault, Exception) else _Abandoned())
+            # The fault's frames would hold the future that holds the fault: a cycle, and with it
+            # what was half loaded would stay until somebody collects garbage.
+            del mine
             raise
         self._land(key)
         mine.set_result(result)

@@ -98,8 +98,8 @@ class MotionLease:
                     finally:
                         within = time.perf_counter() - inside
             finally:
-                if any(value.is_cuda for value in self.values.values()):
+                for device in {value.device for value in self.values.values() if value.is_cuda}:
                     # A cancelled generation leaves work behind that reads what nobody holds soon.
-                    torch.cuda.current_stream().synchronize()
+                    torch.cuda.current_stream(device).synchronize()
                 if self.mix.parts:  # the base alone is no exchange
                     self._tell(time.perf_counter() - started - within)

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-PIECE = 32 * 2**20  # bytes; torch rounds what it locks up to a power of two
+#: Bytes; torch rounds what it locks up to a power of two, so that pieces with room for two or three
+#: tensors would take up to half more than these do.
+PIECE = 256 * 2**20
 ALIGNMENT = 64  # bytes; of every tensor in a piece
 
 
@@ -17,7 +19,9 @@ def page_locked(nbytes: int) -> Tensor:
 
 
 def pinned(
-    tensors: Mapping[str, Tensor], take: Callable[[int], Tensor] = page_locked
+    tensors: Mapping[str, Tensor],
+    take: Callable[[int], Tensor] = page_locked,
+    largest: int = PIECE,
 ) -> dict[str, Tensor]:
     """The same tensors in page-locked memory, small ones together: locking takes longer than
     copying.
@@ -25,12 +29,13 @@ def pinned(
     Args:
         tensors: on the CPU.
         take: gives memory, uint8 of so many bytes.
+        largest: bytes to ask for at once, where one tensor does not need more.
     """
     found: dict[str, Tensor] = {}
     piece: dict[str, Tensor] = {}
     filled = 0
     for name, tensor in tensors.items():
-        if piece and filled + _aligned(tensor) > PIECE:
+        if piece and filled + _aligned(tensor) > largest:
             found |= _packed(piece, take(filled))
             piece, filled = {}, 0
         piece[name] = tensor

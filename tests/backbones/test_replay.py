@@ -6,6 +6,7 @@ import copy
 
 import torch
 
+from motion_ray.backbones import replay
 from motion_ray.backbones.replay import StepRecorder
 from motion_ray.backbones.unet3d import load_backbone
 
@@ -33,3 +34,12 @@ def test_addresses_tell_moved_and_added_parameters_and_not_changed_values(tiny_b
     assert recorder.addresses() == before
     backbone.denoiser.register_parameter("more", torch.nn.Parameter(torch.zeros(3)))
     assert recorder.addresses() != before
+
+
+def test_only_what_a_second_generation_asks_for_is_worth_a_recording(monkeypatch):
+    recorder = StepRecorder(torch.nn.Linear(1, 1))
+    assert [recorder.again("a", 0) for _ in range(3)] == [False] * 3  # steps of one generation
+    assert recorder.again("a", 1) and not recorder.again("b", 1)
+    monkeypatch.setattr(replay, "ASKED", 2)
+    assert not recorder.again("c", 2)  # and "a", the longest ago, is forgotten
+    assert recorder.again("b", 2) and not recorder.again("a", 2)

@@ -48,7 +48,8 @@ def test_gives_what_running_gives(backbone):
     for seed in range(3):
         for frames in (4, 6):
             assert torch.equal(video(backbone, seed, frames), eager(backbone, seed, frames))
-    assert backbone.recorder is not None and backbone.recorder.recorded == 2
+        # nothing is worth a recording that no second generation asks for
+        assert backbone.recorder is not None and backbone.recorder.recorded == (2 if seed else 0)
 
 
 def test_one_graph_serves_all_motions(backbone):
@@ -89,7 +90,7 @@ def test_memory_does_not_grow(backbone):
         with deltas[number % 3].applied(backbone):
             video(backbone, number, frames=4 + 2 * (number % 2))
         used.append(torch.cuda.memory_reserved())
-    assert backbone.recorder is not None and backbone.recorder.recorded == 3
+    assert backbone.recorder is not None and backbone.recorder.recorded == 2
     assert max(used[6:]) == used[6], "reserved device memory grows"
 
 
@@ -98,8 +99,10 @@ def test_a_copy_of_a_kept_base_records_for_itself(monkeypatch):
     models = KeptModels().source()
     first = models.base("puppet", "cuda", "auto")
     wanted = video(first)
+    assert torch.equal(video(first), wanted)
     second = models.base("puppet", "cuda", "auto")
-    assert torch.equal(video(second), wanted)
+    for _ in range(2):
+        assert torch.equal(video(second), wanted)
     for each in (first, second):
         assert each.recorder is not None and each.recorder.recorded == 1
 
@@ -112,15 +115,19 @@ def test_motions_are_loaded_while_steps_are_recorded_and_replayed(backbone, tmp_
     for delta in deltas:
         with delta.applied(backbone):
             wanted.append(eager(backbone))
-    size = deltas[0].nbytes + OVERHEAD  # twice what it takes in bfloat16
-    config = PoolConfig(device_bytes=size, host_bytes=2 * size)
+    # Two of them, which take half of that in bfloat16: one that is used and one that is loaded.
+    room = deltas[0].nbytes + 2 * OVERHEAD
+    config = PoolConfig(device_bytes=room, host_bytes=3 * room)
     pool = MotionPool(StoreSource(store), backbone, config)
+    ready = 0
     for number in range(48):
         pool.prefetch(Mix.of([(records[(number + 1) % 6], 1.0)]), "device")
         frames = 4 + 2 * (number % 4)  # other sizes, so that some steps are being recorded
         with pool.lease(Mix.of([(records[number % 6], 1.0)])) as lease, lease.applied():
+            ready += lease.motions[0].found == "device"
             video(backbone, frames=frames)
             assert torch.equal(video(backbone), wanted[number % 6])
+    assert ready > 24, "hardly anything was loaded to the device beside a generation"
     assert pool.statistics().host.loads > 12
     pool.close()
 
@@ -139,11 +146,26 @@ def test_what_cannot_be_recorded_runs_as_before(backbone, caplog):
     wanted = eager(backbone)
     handle = backbone.denoiser.register_forward_pre_hook(look)
     with caplog.at_level(logging.WARNING):
-        assert torch.equal(video(backbone), wanted)
+        for _ in range(3):
+            assert torch.equal(video(backbone), wanted)
     assert "cannot be recorded" in caplog.text
-    assert torch.equal(video(backbone), wanted)
     assert backbone.recorder is not None and backbone.recorder.recorded == 0
     handle.remove()
     torch.cuda.empty_cache()  # a recording that goes on taking memory would refuse
-    assert torch.equal(video(backbone, frames=6), eager(backbone, frames=6))
+    for _ in range(2):
+        assert torch.equal(video(backbone, frames=6), eager(backbone, frames=6))
     assert backbone.recorder.recorded == 1
+
+
+def test_recordings_that_make_room_for_others_leave_nothing_wrong(backbone, monkeypatch):
+    """Sizes take turns; whatever memory a dropped recording gave back is filled by others."""
+    monkeypatch.setattr(replay, "GRAPHS", 2)
+    wanted = {frames: eager(backbone, frames=frames) for frames in (2, 4, 6, 8)}
+    for _ in range(4):
+        for frames, expected in wanted.items():
+            assert torch.equal(video(backbone, frames=frames), expected)
+            torch.cuda.empty_cache()
+            filler = torch.full((2**24,), float("nan"), device="cuda")
+            assert torch.equal(video(backbone, frames=frames), expected)
+            del filler
+    assert backbone.recorder is not None and 1 <= backbone.recorder.recorded <= 2

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from motion_ray.serving.pinning import ALIGNMENT, PIECE, pinned
+from motion_ray.serving.pinning import ALIGNMENT, pinned
+
+PIECE = 2**20
 
 
 def test_everything_is_there_in_few_pieces_and_aligned():
@@ -22,7 +24,7 @@ def test_everything_is_there_in_few_pieces_and_aligned():
         taken.append(torch.full((nbytes,), 77, dtype=torch.uint8))
         return taken[-1]
 
-    found = pinned(tensors, take)
+    found = pinned(tensors, take, PIECE)
     assert list(found) == list(tensors)
     for name, tensor in tensors.items():
         assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
