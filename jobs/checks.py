@@ -28,11 +28,13 @@ class Plan:
         config: all its folders are absolute.
         out: its folder.
         store: of deltas; null: inside ``out``.
+        cache: of encoded clips; null: inside ``out``.
     """
 
     config: CustomizationConfig
     out: Path
     store: str | None
+    cache: Path | None = None
 
 
 def check_input(
@@ -44,6 +46,7 @@ def check_input(
     out: str,
     store: str | None,
     here: Path,
+    cache: str | None = None,
 ) -> Plan:
     """Resolve and check a command line; writes nothing.
 
@@ -55,6 +58,7 @@ def check_input(
         out: run folder.
         store: path or URI.
         here: what relative paths are relative to.
+        cache: folder of encoded clips.
 
     Raises:
         MotionRayError: naming what is wrong.
@@ -66,10 +70,13 @@ def check_input(
     if store is not None and "://" not in store:
         store = str(lasting_path(store, "--store", here))
         check_place(Path(store), "--store")
+    encoded = None if cache is None else lasting_path(cache, "--cache", here)
+    if encoded is not None:
+        check_place(encoded, "--cache")
     RunFolder(folder).check(config)
     DeltaStore(store or folder / "store")
     check_configs([config])
-    return Plan(config, folder, store)
+    return Plan(config, folder, store, encoded)
 
 
 def cluster_defaults(recipe: str) -> dict[str, str]:

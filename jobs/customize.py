@@ -59,6 +59,11 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--store", metavar="URI", help="delta store (default: OUT/store)")
     parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="of encoded clips (default: OUT/cache); runs with one cache encode a clip once",
+    )
+    parser.add_argument(
         "--address",
         metavar="HOST:PORT",
         help="running Ray cluster, or auto (default: RAY_ADDRESS, else a private one)",
@@ -95,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error("--resources belongs to a sweep; a single run has --device")
         if args.retry_failed:
             parser.error("--retry-failed belongs to a sweep; a single run is just started again")
+    elif args.cache is not None:
+        parser.error("--cache belongs to a single run; the trials of a sweep share one in --out")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     started = time.monotonic()
     with StopSignals() as signals:
@@ -128,6 +135,7 @@ def _check_and_run(args: argparse.Namespace, signals: StopSignals) -> RunFinishe
         out=args.out,
         store=args.store,
         here=Path.cwd(),
+        cache=args.cache,
     )
     result = RunFolder(plan.out).finished()
     if result is None and signals.received is None:

@@ -10,6 +10,7 @@ from rich.text import Text
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.checkup import Checkup
 from motion_ray.customization.forecast import Forecast
+from motion_ray.customization.memory import room_here, smaller
 from motion_ray.data.clips import MotionFolder
 from motion_ray.data.inspect import ClipReport, Finding, TokenPlacement
 from motion_ray.types import ExampleSet
@@ -61,19 +62,31 @@ def cost_table(cost: Forecast, config: CustomizationConfig) -> Table:
     how = "counted in a real step" if cost.measured else "estimate: counted without data"
     table.add_row("activations and gradients", size(cost.activations), how)
     table.add_row("peak memory", size(cost.peak), f"sum, {kind} for {cost.device}")
+    here = room_here()
+    if here is not None and not cost.measured:
+        name, room = here
+        fits = "enough" if cost.peak <= room else f"not enough: {smaller(config)}"
+        table.add_row("memory of this GPU", size(room), f"{name}: {fits}")
     table.add_row("work of a step", f"{cost.operations / 1e12:,.3g} TFLOP", "counted")
     timed = f"{kind} for {cost.device}"
     cores = os.cpu_count() or 1
     if cost.measured and os.getloadavg()[0] > cores + 1:
         timed += "; this machine is busy"
     table.add_row("one step", f"{cost.seconds:.3g} s", timed)
-    total = cost.seconds * config.max_steps
-    steps = f"{config.max_steps} steps, without validation and encoding"
-    table.add_row("all steps", f"{total / 60:,.1f} min", steps)
+    steps = f"{config.max_steps} steps"
+    table.add_row("all steps", _minutes(cost.seconds * config.max_steps), steps)
+    made = f"{cost.videos} for validation and report, {cost.video_seconds:.3g} s each, estimate"
+    table.add_row("videos", _minutes(cost.videos * cost.video_seconds), made)
+    more = "and encoding clips, writing checkpoints; less where a floor ends it"
+    table.add_row("both", _minutes(cost.total_seconds(config.max_steps)), more)
     table.add_row("latent cache", size(cost.latents), "counted; on disk and in host memory")
     table.add_row("checkpoint", size(cost.checkpoint), "counted; two are kept")
     table.add_row("delta", size(cost.delta), "counted")
     return table
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:,.1f} min"
 
 
 def finding_line(finding: Finding) -> Text:

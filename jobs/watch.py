@@ -37,7 +37,7 @@ def train(
     """
     signals.install()  # ray.init has put its own in their place
     resources = choose_resources(ray.nodes(), device, plan.config.engine.threads)
-    job = TrainingJob(plan.config, plan.out, plan.store, resources)
+    job = TrainingJob(plan.config, plan.out, plan.store, resources, plan.cache)
     try:
         return _watch(job, signals, display, Progress(stage=f"waiting for {resources}"))
     except (TrainingFailedError, RayError) as error:

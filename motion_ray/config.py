@@ -78,10 +78,16 @@ class OptimizerConfig(Frozen):
 
 
 class EngineConfig(Frozen):
-    """Who runs backward and the optimizer. Arithmetic is the same in both (tested)."""
+    """Who runs backward and the optimizer. Arithmetic is the same in torch and deepspeed (tested);
+    torch-bf16 rounds the whole network to bfloat16 and keeps exact weights beside it.
+    """
 
-    name: Literal["torch", "deepspeed"] = "torch"
-    zero_stage: Literal[0, 1, 2] = Field(default=0, description="DeepSpeed ZeRO stage")
+    name: Literal["torch", "deepspeed", "torch-bf16"] = Field(
+        default="torch", description="torch-bf16: bfloat16 network, float32 master weights"
+    )
+    zero_stage: Literal[0, 1, 2] = Field(
+        default=0, description="DeepSpeed ZeRO stage; of use on one GPU with offload_optimizer only"
+    )
     offload_optimizer: bool = Field(
         default=False, description="keep optimizer state in host memory (ZeRO 1, 2)"
     )
@@ -100,11 +106,18 @@ class EngineConfig(Frozen):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.name == "torch" and (self.zero_stage or self.offload_optimizer):
+        if self.name != "deepspeed" and (self.zero_stage or self.offload_optimizer):
             raise ValueError("zero_stage and offload_optimizer need name=deepspeed")
         if self.offload_optimizer and self.zero_stage == 0:
             raise ValueError("offload_optimizer needs zero_stage 1 or 2, e.g. zero_stage=1")
+        if self.name == "torch-bf16" and self.precision == "fp32":
+            raise ValueError("name=torch-bf16 computes in bfloat16: leave precision at auto")
         return self
+
+    @property
+    def arithmetic(self) -> str:
+        """``precision``, as the engine leaves a choice."""
+        return "bf16" if self.name == "torch-bf16" else self.precision
 
 
 class SamplingConfig(Frozen):
@@ -218,6 +231,8 @@ class CustomizationConfig(Frozen):
             raise ValueError("low_rank is about parameter groups: name some, or set it to null")
         if self.token_start is not None and not self.train_token:
             raise ValueError("token_start is where a trained token starts: set train_token=true")
+        if self.engine.name == "torch-bf16" and (self.train_token or self.low_rank is not None):
+            raise ValueError("engine.name=torch-bf16 trains whole values only: take name=torch")
         if self.base.startswith(_INFLATED):
             raise ValueError(f"the base is a name or a folder: instead of {_INFLATED} set inflate")
         return self

@@ -147,6 +147,10 @@ class MirrorError(MotionRayError):
     """The copy of a run folder cannot be read or written; that may pass."""
 
 
+class GpuMemoryError(MotionRayError):
+    """A GPU has no room for what was asked of it."""
+
+
 class NonFiniteLossError(MotionRayError):
     """The loss or a gradient became NaN or infinite: a deterministic failure, retrying does not
     help.

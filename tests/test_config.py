@@ -117,6 +117,10 @@ def test_the_later_of_two_assignments_counts():
         (["regularization.synthetic_prompts=[]"], r"synthetic_prompts: .*at least 1 item"),
         (["seed=-1"], r"seed: .*greater than or equal to 0"),
         (["engine.name=torch", "engine.zero_stage=1"], r"engine: .*need name=deepspeed"),
+        (["engine.name=torch-bf16", "engine.zero_stage=1"], r"engine: .*need name=deepspeed"),
+        (["engine.name=torch-bf16", "engine.precision=fp32"], r"leave precision at auto"),
+        (["engine.name=torch-bf16", "train_token=true"], r"whole values only: take name=torch"),
+        (["engine.name=torch-bf16", "low_rank.rank=4"], r"whole values only: take name=torch"),
         (
             ["engine.name=deepspeed", "engine.offload_optimizer=true"],
             r"engine: offload_optimizer needs zero_stage 1 or 2",

@@ -49,6 +49,7 @@ class Assignment:
         config: the whole run.
         out: its folder, absolute.
         store: of deltas; null: inside ``out``.
+        cache: of encoded clips, absolute; null: inside ``out``.
         device: what the worker was given.
         relay: handle of the :class:`~motion_ray.cluster.relay.EventRelay`.
     """
@@ -56,6 +57,7 @@ class Assignment:
     config: CustomizationConfig
     out: str
     store: str | None
+    cache: str | None
     device: Device
     relay: Any
 
@@ -72,9 +74,11 @@ def train_in_worker(settings: dict[str, Assignment]) -> Outcome:
 
             device = "cuda" if assignment.device == "gpu" else "cpu"
             out, store = Path(assignment.out), assignment.store
+            cache = None if assignment.cache is None else Path(assignment.cache)
             return when_free(
                 lambda: follow(
-                    customize(assignment.config, out, store=store, device=device), sender
+                    customize(assignment.config, out, store=store, cache=cache, device=device),
+                    sender,
                 )
             )
     except MotionRayError as error:
@@ -91,16 +95,23 @@ class TrainingJob:
         out: its folder; absolute, on storage that every node sees.
         store: of deltas; null: inside ``out``.
         resources: what the worker asks for.
+        cache: of encoded clips, absolute; null: inside ``out``.
 
     Attributes:
         blind: the relay does not answer any more: the cluster is gone, or that process.
     """
 
     def __init__(
-        self, config: CustomizationConfig, out: Path, store: str | None, resources: WorkerResources
+        self,
+        config: CustomizationConfig,
+        out: Path,
+        store: str | None,
+        resources: WorkerResources,
+        cache: Path | None = None,
     ) -> None:
         self._relay = start_relay()
-        assignment = Assignment(config, str(out), store, resources.device, self._relay)
+        encoded = None if cache is None else str(cache)
+        assignment = Assignment(config, str(out), store, encoded, resources.device, self._relay)
         trainer = ray.train.torch.TorchTrainer(
             train_in_worker,
             train_loop_config={"assignment": assignment},

@@ -63,7 +63,7 @@ class DeltaScorer:
         """
         if config.validation.floor is None:
             raise ConfigError("validation.floor", "is not set, so there is nothing to score")
-        source, precision = self.models.source(), config.engine.precision
+        source, precision = self.models.source(), config.engine.arithmetic
         delta = MotionDelta.load(folder / WEIGHTS)
         backbone = source.base(config.model, self.device, precision)
         generator = VideoGenerator(backbone, config.sampling, config.clips, precision)

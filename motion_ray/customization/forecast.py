@@ -7,6 +7,7 @@ estimate for a GPU, and say so.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -23,9 +24,10 @@ from torch.utils.flop_counter import flop_registry
 
 from motion_ray.backbones.recompute import recompute_activations
 from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
-from motion_ray.config import CustomizationConfig
+from motion_ray.config import CustomizationConfig, SamplingConfig
 from motion_ray.customization.adapters import count_factors
 from motion_ray.customization.parameters import select_parameters
+from motion_ray.customization.showcase import shown_prompts
 from motion_ray.precision import compute_context
 
 MOMENTS = 2  # of AdamW, float32
@@ -55,7 +57,7 @@ class Forecast:
         trainable_parameters: numbers that train.
         trainable_tensors: tensors that train.
         weights: all parameters of denoiser, VAE and text encoder.
-        optimizer: AdamW's moments.
+        optimizer: AdamW's moments, and master weights where they are apart.
         activations: the most that is alive at once in forward and backward besides weights and
             moments: activations, temporaries and gradients.
         peak: the sum of these; for a GPU with what its allocator takes beyond.
@@ -64,6 +66,8 @@ class Forecast:
         latents: the latent cache, on disk and once more in host memory.
         operations: floating point operations of a step.
         seconds: of a step.
+        video_seconds: of generating one video: always an estimate, from the step.
+        videos: that the run generates: to be scored, as synthetic regularization, for its report.
         device: what ``peak`` and ``seconds`` are about.
         measured: activations and seconds come from a real step on this machine.
     """
@@ -81,6 +85,12 @@ class Forecast:
     seconds: float
     device: str
     measured: bool
+    video_seconds: float = 0.0
+    videos: int = 0
+
+    def total_seconds(self, steps: int) -> float:
+        """Of a run of so many steps, without encoding and writing checkpoints."""
+        return steps * self.seconds + self.videos * self.video_seconds
 
 
 def forecast(
@@ -110,13 +120,41 @@ def forecast(
         estimate = _count(sketch, config, clips, mixed)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if estimate.operations <= AFFORDABLE_OPERATIONS and estimate.peak <= AFFORDABLE_MEMORY * memory:
-        return _measure(config, clips)
+        found = _measure(config, clips)
+    else:
+        found = dataclasses.replace(
+            estimate,
+            peak=int(estimate.peak * GPU_SLACK),
+            seconds=estimate.operations / GPU_RATE,
+            device="an H100",
+        )
     return dataclasses.replace(
-        estimate,
-        peak=int(estimate.peak * GPU_SLACK),
-        seconds=estimate.operations / GPU_RATE,
-        device="an H100",
+        found,
+        video_seconds=found.seconds * _passes(config.sampling) / _step_passes(config),
+        videos=_videos(config),
     )
+
+
+def _passes(sampling: SamplingConfig) -> int:
+    """Forward passes of one video."""
+    return sampling.steps * (2 if sampling.guidance > 1 else 1)
+
+
+def _step_passes(config: CustomizationConfig) -> int:
+    """A training step in forward passes of one example: backward takes two, recomputing one."""
+    return config.batch_size * (4 if config.engine.activation_checkpointing else 3)
+
+
+def _videos(config: CustomizationConfig) -> int:
+    """Those of all validations, of the report and, where the base makes it, of D^r."""
+    validation, scored = config.validation, 0
+    if validation.floor is not None:
+        # before the first step, at every distance, and at the end
+        times = 1 + -(-config.max_steps // validation.every)
+        scored = times * len(validation.prompts) * len(validation.seeds)
+    drawn = config.regularization
+    synthetic = drawn.synthetic_clips if drawn.source == "synthetic" else 0
+    return scored + synthetic + 2 * len(shown_prompts(validation))
 
 
 def _measure(config: CustomizationConfig, clips: int) -> Forecast:
@@ -124,7 +162,7 @@ def _measure(config: CustomizationConfig, clips: int) -> Forecast:
     if config.engine.threads is not None:
         torch.set_num_threads(config.engine.threads)
     backbone = load_backbone(config.model, "cpu")
-    context = compute_context(config.engine.precision, backbone.device)
+    context = compute_context(config.engine.arithmetic, backbone.device)
     counted = _count(backbone, config, clips, context)
     started = time.perf_counter()
     _step(backbone, config, context)
@@ -140,7 +178,10 @@ def _count(
     context: AbstractContextManager[Any],
 ) -> Forecast:
     """Everything but seconds and device. Prepares the backbone for training."""
-    trainable = select_parameters(backbone, config.groups)
+    apart = config.engine.name == "torch-bf16"
+    trainable = select_parameters(backbone, config.groups, masters=not apart)
+    if apart:
+        backbone.denoiser.to(torch.bfloat16)
     if config.engine.activation_checkpointing:
         recompute_activations(backbone.denoiser)
     backbone.denoiser.train(config.engine.dropout)
@@ -155,14 +196,15 @@ def _count(
     if config.train_token:
         numbers, tensors = numbers + _text_width(backbone), tensors + 1
     moments = numbers * 4 * MOMENTS
+    state = moments + (numbers * 4 if apart else 0)
     posterior = 2 * 4 * _latent_shape(backbone, config)[1:].numel()  # mean and log-variance
     return Forecast(
         trainable_parameters=numbers,
         trainable_tensors=tensors,
         weights=weights,
-        optimizer=moments,
+        optimizer=state,
         activations=counter.peak,
-        peak=weights + moments + counter.peak,
+        peak=weights + state + counter.peak,
         checkpoint=numbers * 4 + moments,
         delta=numbers * 4,
         latents=posterior * clips * config.augmentation.variants,
@@ -181,6 +223,8 @@ def _step(
     noisy, timesteps = torch.randn(shape), torch.full((shape[0],), 500)
     text = torch.randn(shape[0], backbone.max_tokens, _text_width(backbone))
     text.requires_grad_(config.train_token)
+    if config.engine.name == "torch-bf16":
+        noisy, text, context = noisy.bfloat16(), text.bfloat16(), contextlib.nullcontext()
     with context:
         prediction = backbone.predict(noisy, timesteps, text)
     prediction.float().square().mean().backward()

@@ -32,6 +32,7 @@ from motion_ray.customization.examples import (
     generate_regularization,
     read_clip_lists,
 )
+from motion_ray.customization.memory import memory_explained
 from motion_ray.customization.models import FROM_DISK, KeptModels, ModelSource
 from motion_ray.customization.relayed import relayed
 from motion_ray.customization.run import RunFolder
@@ -74,8 +75,8 @@ def customize(
         scorer: scores validations beside the training; null: the training waits for each.
 
     Raises:
-        MotionRayError: bad input, a folder of another run, a full disk, or a loss that is not
-            finite.
+        MotionRayError: bad input, a folder of another run, a full disk, a GPU without room, or a
+            loss that is not finite.
     """
     run = RunFolder(out)
     clips = read_clip_lists(config, run.generated)
@@ -90,9 +91,10 @@ def customize(
         if config.engine.threads is not None:
             torch.set_num_threads(config.engine.threads)
         models = models or FROM_DISK
-        backbone = models.base(config.model, device, config.engine.precision)
+        backbone = models.base(config.model, device, config.engine.arithmetic)
         places = (cache or run.cache, store or str(out / "store"))
-        yield from _train(_Session(config, run, clips, backbone, *places, models, scorer))
+        with memory_explained(config):
+            yield from _train(_Session(config, run, clips, backbone, *places, models, scorer))
 
 
 class _Session:
@@ -113,7 +115,7 @@ class _Session:
         self.cache, self.store, self.models = cache, DeltaStore(store), models
         self.checkpoints = CheckpointFolder(run.checkpoints)
         self.generator = VideoGenerator(
-            backbone, config.sampling, config.clips, config.engine.precision
+            backbone, config.sampling, config.clips, config.engine.arithmetic
         )
         self.scorer = scorer
         self.validator: AppearanceValidator | None = None
@@ -130,7 +132,7 @@ def _clip_maker(session: _Session) -> VideoGenerator:
     sampling = config.sampling
     if config.clips.fps is not None:
         sampling = sampling.model_copy(update={"fps": config.clips.fps})
-    return VideoGenerator(session.backbone, sampling, config.clips, config.engine.precision)
+    return VideoGenerator(session.backbone, sampling, config.clips, config.engine.arithmetic)
 
 
 def _train(session: _Session) -> Iterator[TrainEvent]:
@@ -167,11 +169,13 @@ def _train(session: _Session) -> Iterator[TrainEvent]:
         yield from _validate_and_save(session, trainer, examples)
     else:
         yield from _await_again(session, trainer)
+    looked_at = config.validation.floor is not None or config.validation.publish
     while trainer.step < config.max_steps and not trainer.stopping.stopped:
         event = trainer.take_step(examples)
         run.log(event)
         yield event
-        if trainer.step % config.validation.every == 0 or trainer.step == config.max_steps:
+        due = looked_at and trainer.step % config.validation.every == 0
+        if due or trainer.step == config.max_steps:
             yield from _validate_and_save(session, trainer, examples)
         elif trainer.step % config.checkpoint_every == 0:
             yield _save(session, trainer)

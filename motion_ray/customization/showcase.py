@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from motion_ray.config import CustomizationConfig
+from motion_ray.config import CustomizationConfig, ValidationConfig
 from motion_ray.customization.examples import ClipLists
 from motion_ray.customization.models import FROM_DISK, ModelSource
 from motion_ray.customization.run import RunFolder
@@ -25,6 +25,11 @@ SHOWN_PROMPTS = 8
 SHOWN_CLIPS = 8
 FALLBACK_PROMPTS = (f"a person {SLOT}",)
 OnProgress = Callable[[str, int, int], None]
+
+
+def shown_prompts(settings: ValidationConfig) -> tuple[str, ...]:
+    """Templates of the report's videos, each made without and with the motion."""
+    return (settings.prompts or FALLBACK_PROMPTS)[:SHOWN_PROMPTS]
 
 
 def make_report(
@@ -45,9 +50,9 @@ def make_report(
     """
     on_progress("generating samples", 0, 1)
     delta = store.load(result.delta)
-    backbone = models.base(config.model, device, config.engine.precision)
-    generator = VideoGenerator(backbone, config.sampling, config.clips, config.engine.precision)
-    templates = (config.validation.prompts or FALLBACK_PROMPTS)[:SHOWN_PROMPTS]
+    backbone = models.base(config.model, device, config.engine.arithmetic)
+    generator = VideoGenerator(backbone, config.sampling, config.clips, config.engine.arithmetic)
+    templates = shown_prompts(config.validation)
     phrase = config.validation.phrase
     prompts = [EvalPrompt(t).with_token(clips.folder.token, phrase) for t in templates]
     seeds = [

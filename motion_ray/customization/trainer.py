@@ -16,6 +16,7 @@ import json
 import math
 import time
 from collections import defaultdict
+from collections.abc import Set
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from motion_ray.backbones.recompute import recompute_activations
 from motion_ray.backbones.unet3d import UNet3DBackbone, exact_parameters
-from motion_ray.config import CustomizationConfig
+from motion_ray.config import CustomizationConfig, EngineConfig
 from motion_ray.customization.adapters import add_low_rank, delta_factors
 from motion_ray.customization.delta import TOKEN_EMBEDDING
 from motion_ray.customization.engine import build_engine
@@ -45,21 +46,29 @@ STATE = "trainer.json"
 class DenoisingModel(nn.Module):
     """What an engine runs: denoiser and, if it trains, the token. The text encoder stays outside,
     frozen.
+
+    Args:
+        backbone: its denoiser is run.
+        token: V*, if it trains.
+        engine: says in which arithmetic.
     """
 
     def __init__(
-        self, backbone: UNet3DBackbone, token: TrainedToken | None, precision: str
+        self, backbone: UNet3DBackbone, token: TrainedToken | None, engine: EngineConfig
     ) -> None:
         super().__init__()
         self.denoiser = backbone.denoiser
         self.token = token
-        self._backbone, self._precision = [backbone], precision  # a list: not a submodule
+        self._backbone, self._precision = [backbone], engine.arithmetic  # a list: not a submodule
+        self._whole = engine.name == "torch-bf16"
 
     def forward(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         """Noisy latents ``[b, c, f, h, w]``, ``[b]``, and text states or token ids, to the
         prediction.
         """
         backbone = self._backbone[0]
+        if self._whole:
+            return backbone.predict(noisy.bfloat16(), timesteps, text.bfloat16()).float()
         with compute_context(self._precision, backbone.device):
             states = text if text.is_floating_point() else backbone.encode_ids(text)
             return backbone.predict(noisy, timesteps, states)
@@ -83,15 +92,21 @@ class Trainer:
         self.step = 0
         self.stopping = StoppingState()
         self._backbone, self._config = backbone, config
-        self.trainable: dict[str, nn.Parameter] = _denoiser_parameters(backbone, config)
+        self.trainable: dict[str, nn.Parameter]
+        masters: dict[str, nn.Parameter] | None = None
+        if config.engine.name == "torch-bf16":
+            self.trainable = _rounded(backbone, config)
+            masters = {f"denoiser.{name}": each for name, each in self.trainable.items()}
+        else:
+            self.trainable = _denoiser_parameters(backbone, config)
         trained_token: TrainedToken | None = None
         if config.train_token:
             trained_token = TrainedToken(backbone, token, config.token_start).to(backbone.device)
             self.trainable[TOKEN_EMBEDDING] = trained_token.row
         if config.engine.activation_checkpointing:
             recompute_activations(backbone.denoiser)
-        self._model = DenoisingModel(backbone, trained_token, config.engine.precision)
-        self._engine = build_engine(self._model, config, backbone.device)
+        self._model = DenoisingModel(backbone, trained_token, config.engine)
+        self._engine = build_engine(self._model, config, backbone.device, masters)
         self._schedule = NoiseSchedule(backbone.scheduler_config)
         self._density = config.density.build()
         self._noise = torch.Generator().manual_seed(config.seed)
@@ -101,7 +116,7 @@ class Trainer:
         """Draw a batch, update the parameters, report.
 
         Raises:
-            NonFiniteLossError: loss or gradient is NaN or infinite.
+            NonFiniteLossError: loss or gradient is NaN or infinite; nothing can be saved then.
         """
         started = time.perf_counter()
         batch = examples.batch(self.step, self._noise)
@@ -111,11 +126,11 @@ class Trainer:
             losses = self._losses(batch)
             loss = losses.mean()
             rate = self._learning_rate()
-            norm = self._engine.update(loss, rate) if bool(torch.isfinite(loss)) else float("nan")
+            norm = self._engine.update(loss, rate)
             self._ambient = _ambient(self._backbone.device)
         self._model.denoiser.eval()
         value = float(loss.detach())
-        if not torch.isfinite(torch.tensor(norm)):
+        if not (math.isfinite(norm) and math.isfinite(value)):
             raise NonFiniteLossError(
                 f"step {self.step + 1}",
                 f"the loss is {value:.4g} and the gradient norm {norm:.4g}",
@@ -186,18 +201,39 @@ def _denoiser_parameters(
     backbone: UNet3DBackbone, config: CustomizationConfig
 ) -> dict[str, nn.Parameter]:
     """Whole values of the named groups, or factors of their changes; everything else is frozen."""
-    if config.low_rank is None:
-        rounded = {n for n, p in backbone.denoiser.named_parameters() if p.dtype != torch.float32}
-        selected = dict(select_parameters(backbone, config.groups))
-        # Masters that were rounded to bfloat16 would have to move half a step of it before the
-        # forward pass sees any change.
-        if names := rounded & selected.keys():
-            exact = exact_parameters(config.model, backbone.fingerprint, names)
-            with torch.no_grad():
-                for name, value in exact.items():
-                    selected[name].copy_(value)
-        return selected
-    return add_low_rank(backbone, config.groups, config.low_rank, config.seed)
+    if config.low_rank is not None:
+        return add_low_rank(backbone, config.groups, config.low_rank, config.seed)
+    rounded = {n for n, p in backbone.denoiser.named_parameters() if p.dtype != torch.float32}
+    selected = dict(select_parameters(backbone, config.groups))
+    with torch.no_grad():
+        for name, value in _exact(backbone, config, rounded & selected.keys()).items():
+            selected[name].copy_(value)
+    return selected
+
+
+def _rounded(backbone: UNet3DBackbone, config: CustomizationConfig) -> dict[str, nn.Parameter]:
+    """Masters of the named groups, apart from a network that is rounded to bfloat16 as a whole."""
+    selected = select_parameters(backbone, config.groups, masters=False)
+    names = {name for name, p in selected.items() if p.dtype != torch.float32}
+    values = {name: p.detach() for name, p in selected.items()}
+    values |= _exact(backbone, config, names)
+    masters = {
+        name: nn.Parameter(value.to(backbone.device, torch.float32, copy=True))
+        for name, value in values.items()
+    }
+    backbone.denoiser.to(torch.bfloat16)
+    return masters
+
+
+def _exact(
+    backbone: UNet3DBackbone, config: CustomizationConfig, rounded: Set[str]
+) -> dict[str, Tensor]:
+    """What the base's files say where it was rounded on loading: such masters would have to move
+    half a step of bfloat16 before the forward pass sees any change.
+    """
+    if not rounded:
+        return {}
+    return exact_parameters(config.model, backbone.fingerprint, rounded)
 
 
 def _cuda_devices(device: torch.device) -> list[torch.device]:

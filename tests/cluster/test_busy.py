@@ -81,7 +81,7 @@ def test_a_single_run_waits_for_its_folder(
     tiny_run: CustomizationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("motion_ray.customization.loop.customize", busy_twice(DONE))
-    assignment = Assignment(tiny_run, str(tmp_path), None, "cpu", None)
+    assignment = Assignment(tiny_run, str(tmp_path), None, None, "cpu", None)
     assert train_in_worker({"assignment": assignment}) == Outcome(finished=DONE)
 
 

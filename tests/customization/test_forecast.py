@@ -68,6 +68,36 @@ def test_a_large_model_is_estimated_and_says_so(base, monkeypatch):
     assert found.peak == int(alive * module.GPU_SLACK)
 
 
+def test_a_network_in_bfloat16_takes_less_and_keeps_exact_weights_beside_it(base, monkeypatch):
+    monkeypatch.setattr(module, "AFFORDABLE_OPERATIONS", 0)
+    mixed, whole = run(base), run(base, engine={"name": "torch-bf16"})
+    assert mixed.weights - whole.weights == 2 * mixed.trainable_parameters
+    assert whole.optimizer - mixed.optimizer == 4 * mixed.trainable_parameters
+    assert whole.activations < mixed.activations
+    assert whole.operations == mixed.operations and whole.delta == mixed.delta
+
+
+def test_the_time_of_videos_is_part_of_the_forecast(base, monkeypatch):
+    """With the paper's floor, validations of a large model take as long as its training."""
+    monkeypatch.setattr(module, "AFFORDABLE_OPERATIONS", 0)
+    floor = {"clip_model": "puppet", "relative": 0.9}
+    validation = {"every": 100, "prompts": ["a red robot <motion>"] * 3, "seeds": [0, 1]}
+    sampling = {"steps": 40, "guidance": 9.0}
+    changes = {"max_steps": 250, "sampling": sampling, "validation": validation | {"floor": floor}}
+    found = run(base, **changes)
+    # steps 0, 100, 200 and 250, six videos each; three prompts without and with the motion
+    assert found.videos == 4 * 6 + 2 * 3
+    # two of a step's six passes are one example's guided denoising step
+    assert found.video_seconds == pytest.approx(40 * 2 * found.seconds / 6)
+    assert found.total_seconds(250) == pytest.approx(250 * found.seconds + 30 * found.video_seconds)
+    assert run(base, **changes | {"validation": validation | {"floor": None}}).videos == 6
+    assert run(base, **changes | {"sampling": {"steps": 40, "guidance": 1.0}}).video_seconds == (
+        pytest.approx(found.video_seconds / 2)
+    )
+    synthetic = {"source": "synthetic", "synthetic_clips": 7}
+    assert run(base, **changes | {"regularization": synthetic}).videos == 30 + 7
+
+
 def test_more_work_takes_more_and_recomputing_takes_less_memory(base, monkeypatch):
     monkeypatch.setattr(module, "AFFORDABLE_OPERATIONS", 0)
     plain, twice = run(base), run(base, batch_size=4)

@@ -51,6 +51,13 @@ def test_a_run_from_start_to_report(tiny_run, tmp_path):
     assert len(list((tmp_path / "run" / "samples").glob("after-*.mp4"))) == 1
 
 
+def test_what_is_not_looked_at_is_saved_at_the_distance_of_checkpoints(tiny_run, tmp_path):
+    """A checkpoint of a large model takes as long as many steps."""
+    config = tiny_run.replace({"checkpoint_every": 4, "validation": {"every": 1}})
+    events = list(customize(config, tmp_path / "run", device="cpu"))
+    assert [e.step for e in events if isinstance(e, Checkpointed)] == [0, 4, 6]
+
+
 def test_a_finished_run_is_not_run_again(tiny_run, tmp_path):
     *_, finished = customize(tiny_run, tmp_path / "run", device="cpu")
     again = list(customize(tiny_run, tmp_path / "run", device="cpu"))

@@ -15,18 +15,19 @@ import pytest
 from tests.customization.resumable import train
 
 KILLS = 20
+PRECISION = {"torch-bf16": "auto"}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("engine", ["torch", "deepspeed"])
+@pytest.mark.parametrize("engine", ["torch", "torch-bf16", "deepspeed"])
 def test_killed_twenty_times_ends_with_the_same_bits(tiny_run, tmp_path, engine):
     kills = KILLS if engine == "torch" else 4
     config = tiny_run.replace(
         {
             "max_steps": 300,  # more than twenty lives of a few steps each
             "checkpoint_every": 3,
-            "engine": {"name": engine, "dropout": True},
+            "engine": {"name": engine, "dropout": True, "precision": PRECISION.get(engine, "fp32")},
             "batch_size": 2,
         }
     )

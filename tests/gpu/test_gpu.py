@@ -26,9 +26,9 @@ def test_a_run_trains_and_its_delta_applies(tiny_run, tmp_path):
     assert all(torch.equal(p, before[n]) for n, p in backbone.denoiser.named_parameters())
 
 
-@pytest.mark.parametrize("engine", ["torch", "deepspeed"])
+@pytest.mark.parametrize("engine", ["torch", "torch-bf16", "deepspeed"])
 def test_a_run_that_was_stopped_goes_on(tiny_run, tmp_path, engine):
-    config = tiny_run.replace({"engine": {"name": engine}})
+    config = tiny_run.replace({"engine": {"name": engine, "precision": "auto"}})
     abandon(config, tmp_path / "run", device="cuda")
     events = list(customize(config, tmp_path / "run", device="cuda"))
     assert [e.step for e in events if isinstance(e, StepDone)] == [3, 4, 5, 6]
@@ -39,6 +39,15 @@ def test_masters_are_not_rounded(tiny_run):
     trainer = Trainer(load_backbone(tiny_run.base, "cuda"), tiny_run, "pll")
     for name, value in trainer.trainable.items():
         assert torch.equal(value.detach().cpu(), files.denoiser.get_parameter(name))
+
+
+def test_a_network_in_bfloat16_follows_autocast(tiny_run, tmp_path):
+    losses = {}
+    for engine in ("torch", "torch-bf16"):
+        config = tiny_run.replace({"engine": {"name": engine, "precision": "auto"}})
+        events = customize(config, tmp_path / engine, device="cuda")
+        losses[engine] = torch.tensor([e.loss for e in events if isinstance(e, StepDone)])
+    torch.testing.assert_close(losses["torch-bf16"], losses["torch"], atol=0.05, rtol=0.05)
 
 
 def test_losses_follow_the_cpu(tiny_run, tmp_path):

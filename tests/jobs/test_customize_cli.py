@@ -64,6 +64,7 @@ def changed(arguments: list[str], option: str, value: str) -> list[str]:
         (["--set", "name=Swing It"], "Swing It"),
         (["--store", "nosuchprotocol://bucket"], "nosuchprotocol"),
         (["--store", __file__], "is a file; --store names a folder"),
+        (["--cache", __file__], "is a file; --cache names a folder"),
         (["--out", f"{__file__}/out"], "lies below a file"),
         (["--address", "http://127.0.0.1:8265"], "ray job submit"),
         (["--address", "ray://127.0.0.1:10001"], "host:port"),
@@ -175,6 +176,18 @@ def test_the_module_runs_as_a_program_and_starts_no_cluster_for_bad_input(tmp_pa
 
 
 @pytest.mark.parametrize("words", [["--resources", "gpu=1"], ["--retry-failed"], ["--work", "w"]])
+def test_what_belongs_to_a_single_run_is_refused_for_a_sweep(
+    good: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text("{}")
+    with pytest.raises(SystemExit) as ended:
+        main([*good, "--sweep", str(sweep), "--cache", str(tmp_path / "cache")])
+    assert ended.value.code == 2
+    assert "--cache belongs to a single run" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_belongs_to_a_sweep_is_refused_for_a_single_run(
     words: list[str], good: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,7 +80,14 @@ def test_a_good_folder(tiny_bases, motion, others, tmp_path, capsys):
     for clip in ("0.mp4", "1.mp4", "2.mp4", "3.gif", "4", "walk.mp4"):
         assert clip in text
     assert "a pll" in text and "2 of 4" in text and "a walk" in text
-    for what in ("peak memory", "one step", "measured for this machine's CPU", "delta"):
+    for what in (
+        "peak memory",
+        "one step",
+        "videos",
+        "both",
+        "measured for this machine's CPU",
+        "delta",
+    ):
         assert what in text
     with Image.open(out / "contact_sheet.png") as sheet:
         # label, three variants of four frames; a row for each clip

@@ -42,10 +42,12 @@ def test_clips_become_a_delta_that_works_and_a_page_that_shows_it(
     sets = [*SMALL, f"regularization.folder={other}"]
     arguments = [word for text in sets for word in ("--set", text)]
     store = tmp_path / "store"
-    job = start(["--motion", str(motion), "--store", str(store), *arguments], tmp_path / "out")
+    places = ["--store", str(store), "--cache", str(tmp_path / "cache")]
+    job = start(["--motion", str(motion), *places, *arguments], tmp_path / "out")
     assert job.finish() == 0, job.printed
 
     assert job.steps() == [1, 2, 3, 4]
+    assert list((tmp_path / "cache" / "latents").iterdir()) and not (job.out / "cache").exists()
     validations = [line for line in metrics(job.out) if line["event"] == "validation"]
     assert [line["step"] for line in validations] == [0, 2, 4]
     assert all(0 < line["floor"] < line["appearance"] < 1 for line in validations)
