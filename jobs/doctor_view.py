@@ -58,7 +58,8 @@ def cost_table(cost: Forecast, config: CustomizationConfig) -> Table:
     numbers = f"{cost.trainable_parameters / 1e6:,.1f} M in {cost.trainable_tensors} tensors"
     table.add_row("parameters that train", numbers, "counted")
     table.add_row("weights in memory", size(cost.weights), "counted")
-    table.add_row("optimizer state", size(cost.optimizer), "counted")
+    where = "counted; in host memory" if config.engine.offload_optimizer else "counted"
+    table.add_row("optimizer state", size(cost.optimizer), where)
     how = "counted in a real step" if cost.measured else "estimate: counted without data"
     table.add_row("activations and gradients", size(cost.activations), how)
     table.add_row("peak memory", size(cost.peak), f"sum, {kind} for {cost.device}")
@@ -75,7 +76,8 @@ def cost_table(cost: Forecast, config: CustomizationConfig) -> Table:
     table.add_row("one step", f"{cost.seconds:.3g} s", timed)
     steps = f"{config.max_steps} steps"
     table.add_row("all steps", _minutes(cost.seconds * config.max_steps), steps)
-    made = f"{cost.videos} for validation and report, {cost.video_seconds:.3g} s each, estimate"
+    each = f"{cost.video_seconds:.3g} s each, estimate"
+    made = f"{cost.videos} (validation, report, synthetic D^r), {each}"
     table.add_row("videos", _minutes(cost.videos * cost.video_seconds), made)
     more = "and encoding clips, writing checkpoints; less where a floor ends it"
     table.add_row("both", _minutes(cost.total_seconds(config.max_steps)), more)

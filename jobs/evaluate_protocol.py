@@ -7,6 +7,7 @@ controls. Rows are kept in OUT/rows.parquet; the same command goes on where it w
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from rich.console import Console
@@ -28,6 +29,8 @@ from motion_ray.evaluation.tasks import ask_all
 from motion_ray.files import write_text_atomic
 from motion_ray.manifest import canonical_json
 from motion_ray.store import DeltaStore
+
+logger = logging.getLogger(__name__)
 
 STAGE = "videos"
 NAMES = ("puppet", PACKAGE, NOT_RUN)  # of models that are no files of the user's
@@ -69,6 +72,7 @@ def evaluate_motions(options: argparse.Namespace) -> int:
     settings, prompts = _settings(options, here), load_prompt_list(options.prompts)
     targets = {} if options.targets is None else read_targets(options.targets)
     motions = describe_motions(DeltaStore(store), options.motions, targets)
+    _warn_of_drawn_world(options)
     asked = ask_all(motions, prompts, options.seeds, controls=not options.no_controls)
     console = Console()
     with workforce(options, settings, store, len(asked)) as workers, progress_of(console) as told:
@@ -82,6 +86,22 @@ def evaluate_motions(options: argparse.Namespace) -> int:
     write_text_atomic(out / "scores.json", canonical_json(summary.to_dict()), RunFolderError)
     show_summary(console, summary, out)
     return 1 if summary.failed else 0
+
+
+def _warn_of_drawn_world(options: argparse.Namespace) -> None:
+    """Evaluators that were trained on drawn puppets say nothing about anything else."""
+    named = {
+        "--classifier": options.classifier,
+        "--clip-model": options.clip_model,
+        "--copy-detector": options.copy_detector,
+    }
+    embedded = [option for option, name in named.items() if name == "puppet"]
+    if options.prompts != "puppet" and options.base != "puppet" and embedded:
+        logger.warning(
+            "%s: the embedded model knows drawn puppets only, and its numbers about other videos "
+            "mean nothing; name one of your own (docs/evaluation.md)",
+            ", ".join(embedded),
+        )
 
 
 def _settings(options: argparse.Namespace, here: Path) -> EvaluationSettings:

@@ -27,7 +27,7 @@ from jobs.reproduce_view import View
 from jobs.reproduce_workers import workplace
 from motion_ray.cluster.paths import lasting_path, with_absolute_paths
 from motion_ray.errors import ConfigError, MotionRayError
-from motion_ray.evaluation.copying_network import EMBEDDED as EMBEDDED_DETECTOR
+from motion_ray.evaluation.evaluator import NOT_RUN
 from motion_ray.reproduction.calls import Call, facts_of, recall, remember, without_places
 from motion_ray.reproduction.experiments import EXPERIMENTS, PAPERS_OWN, Experiment
 from motion_ray.reproduction.kept import FOLDER as KEPT
@@ -61,7 +61,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--base", help="of Jester: a diffusers folder of ZeroScope")
     parser.add_argument("--classifier", help="of Jester: a folder of a video classifier")
     parser.add_argument("--clip-model", help="of Jester: a folder that open_clip loads")
-    parser.add_argument("--copy-detector", default=EMBEDDED_DETECTOR)
+    parser.add_argument(
+        "--copy-detector", default=NOT_RUN, help="of Jester: SSCD's file, or 'immaculate'"
+    )
     parser.add_argument("--copy-sha256", help="of a TorchScript file of SSCD")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")

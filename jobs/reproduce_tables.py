@@ -39,7 +39,7 @@ def show(
 
 
 def _table(section: Section) -> Table:
-    table = Table(title=section.title, title_justify="left")
+    table = Table(title=section.title, title_justify="left", caption=section.note or None)
     table.add_column(section.first)
     for column in section.columns:
         table.add_column(column, justify="right")

@@ -38,7 +38,7 @@ from motion_ray.cluster.outcome import Outcome, follow
 from motion_ray.cluster.relay import EventSender, Item, forwarded_warnings
 from motion_ray.cluster.resources import WorkerResources
 from motion_ray.cluster.scoring import RemoteScorer
-from motion_ray.errors import FolderBusyError, MirrorError, MotionRayError
+from motion_ray.errors import FolderBusyError, GpuMemoryError, MirrorError, MotionRayError
 from motion_ray.sweeps.mirror import RunMirror
 from motion_ray.sweeps.mirrored import mirrored
 
@@ -113,7 +113,7 @@ def run_trial(station: Station, order: Order, models: KeptModels) -> Outcome:
     """Run one trial in this process.
 
     What is not a :class:`~motion_ray.errors.MotionRayError` leaves this function and ends the
-    process: nobody knows what is left in it, for example after a GPU ran out of memory.
+    process: nobody knows what is left in it. So does a GPU without room: others may have used it.
     """
     import torch
 
@@ -123,7 +123,8 @@ def run_trial(station: Station, order: Order, models: KeptModels) -> Outcome:
         with forwarded_warnings(sender):
             return _customize(station, order, models, sender)
     except MotionRayError as error:
-        return Outcome(error=error)
+        kind, arguments = error.__reduce__()
+        return Outcome(error=kind(*arguments))  # without the frames, which hold the whole model
     finally:
         sender.close()
         gc.collect()  # engines hold themselves in cycles, and the next trial needs the memory
@@ -134,6 +135,8 @@ def run_trial(station: Station, order: Order, models: KeptModels) -> Outcome:
 def _customize(station: Station, order: Order, models: KeptModels, sender: EventSender) -> Outcome:
     try:
         return when_free(lambda: follow(_events(station, order, models), sender))
+    except GpuMemoryError as error:
+        raise RuntimeError(str(error)) from error
     except FolderBusyError as error:
         # Not the trial's fault: have it tried again elsewhere.
         raise RuntimeError(f"another process still runs this trial: {error}") from error

@@ -212,7 +212,10 @@ class DeepSpeedEngine:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self._engine.step()
-        return norm if norm is not None else float(self._engine.get_global_grad_norm())
+        if norm is None:
+            norm = float(self._engine.get_global_grad_norm())
+            norm = norm if norm >= 0 else float("nan")  # its sign of one that is not finite
+        return norm
 
     def save(self, directory: Path) -> None:
         """DeepSpeed's own checkpoint, trainable parameters only."""

@@ -181,7 +181,8 @@ def _count(
     apart = config.engine.name == "torch-bf16"
     trainable = select_parameters(backbone, config.groups, masters=not apart)
     if apart:
-        backbone.denoiser.to(torch.bfloat16)
+        for parameter in backbone.denoiser.parameters():
+            parameter.data = parameter.data.to(torch.bfloat16)  # a sketch allows no Module.to
     if config.engine.activation_checkpointing:
         recompute_activations(backbone.denoiser)
     backbone.denoiser.train(config.engine.dropout)
@@ -204,7 +205,8 @@ def _count(
         weights=weights,
         optimizer=state,
         activations=counter.peak,
-        peak=weights + state + counter.peak,
+        # an optimizer that was moved away is in the host's memory
+        peak=weights + (0 if config.engine.offload_optimizer else state) + counter.peak,
         checkpoint=numbers * 4 + moments,
         delta=numbers * 4,
         latents=posterior * clips * config.augmentation.variants,

@@ -32,7 +32,7 @@ from motion_ray.customization.examples import (
     generate_regularization,
     read_clip_lists,
 )
-from motion_ray.customization.memory import memory_explained
+from motion_ray.customization.memory import memory_explained, smaller
 from motion_ray.customization.models import FROM_DISK, KeptModels, ModelSource
 from motion_ray.customization.relayed import relayed
 from motion_ray.customization.run import RunFolder
@@ -91,9 +91,9 @@ def customize(
         if config.engine.threads is not None:
             torch.set_num_threads(config.engine.threads)
         models = models or FROM_DISK
-        backbone = models.base(config.model, device, config.engine.arithmetic)
         places = (cache or run.cache, store or str(out / "store"))
-        with memory_explained(config):
+        with memory_explained():
+            backbone = models.base(config.model, device, config.engine.arithmetic)
             yield from _train(_Session(config, run, clips, backbone, *places, models, scorer))
 
 
@@ -171,7 +171,8 @@ def _train(session: _Session) -> Iterator[TrainEvent]:
         yield from _await_again(session, trainer)
     looked_at = config.validation.floor is not None or config.validation.publish
     while trainer.step < config.max_steps and not trainer.stopping.stopped:
-        event = trainer.take_step(examples)
+        with memory_explained(smaller(config)):
+            event = trainer.take_step(examples)
         run.log(event)
         yield event
         due = looked_at and trainer.step % config.validation.every == 0

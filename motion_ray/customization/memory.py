@@ -10,22 +10,24 @@ import torch
 from motion_ray.config import CustomizationConfig
 from motion_ray.errors import GpuMemoryError
 
+OTHERS = "see who else uses it (nvidia-smi), and repeat the command: what is done is kept"
+
 
 @contextlib.contextmanager
-def memory_explained(config: CustomizationConfig) -> Iterator[None]:
-    """Tell what to change where torch only says how much it could not get.
+def memory_explained(advice: str = OTHERS) -> Iterator[None]:
+    """Tell what to do where torch only says how much it could not get.
 
     Args:
-        config: of the run.
+        advice: that can be followed.
 
     Raises:
-        GpuMemoryError: the GPU's memory is used up; another attempt would meet the same.
+        GpuMemoryError: the GPU's memory is used up.
     """
     try:
         yield
     except torch.OutOfMemoryError as fault:
         rule = f"has no room for this run: {str(fault).partition('. If reserved')[0].strip()}"
-        raise GpuMemoryError("the GPU", rule, smaller(config)) from fault
+        raise GpuMemoryError("the GPU", rule, advice) from fault
 
 
 def room_here() -> tuple[str, int] | None:
@@ -45,5 +47,6 @@ def smaller(config: CustomizationConfig) -> str:
         return "set engine.zero_stage=1 and engine.offload_optimizer=true"
     if config.batch_size > 1:
         return f"set batch_size={config.batch_size // 2}"
-    half = f"clips.frames={max(1, clips.frames // 2)}"
-    return f"set {half}, or smaller clips.height and clips.width, or see that nobody else uses it"
+    if clips.frames > 1:
+        return f"set clips.frames={clips.frames // 2}, or smaller clips.height and clips.width"
+    return "set smaller clips.height and clips.width"

@@ -237,5 +237,5 @@ def _put(
             raise row_misfit(row.row, f"the base model's rows have {list(base.shape)}", where)
     if [row.weight for row in rows] != [1.0]:
         base = base_rows[token].float()
-        moved = base + sum(row.weight * (row.row.to(base) - base) for row in rows)
-        backbone.set_token_embedding(token, moved)
+        summed = base + sum(row.weight * (row.row.to(base) - base) for row in rows)
+        backbone.set_token_embedding(token, summed)

@@ -182,6 +182,7 @@ class Trainer:
         for parameter in self.trainable.values():
             parameter.grad = None
         del self._engine
+        self.trainable = {}  # masters apart from the network would stay
         gc.collect()  # DeepSpeed's engine refers to itself
         if self._backbone.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 WIDTH, HEIGHT = 560, 270
@@ -15,6 +15,8 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 46
 MAX_POINTS = 400  # more cannot be told apart at this width
 
 Point = tuple[float, float]
+Span = tuple[float, float, float]
+"""x, and an interval of y."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,14 @@ class Line:
         style: CSS class.
         points: (x, y), x ascending.
         dots: mark every point.
+        spans: intervals of y, drawn behind the curve; those that are not finite are left out.
     """
 
     label: str
     style: str
     points: Sequence[Point]
     dots: bool = False
+    spans: Sequence[Span] = ()
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,14 @@ def line_chart(
         marks: vertical lines.
     """
     shown = [
-        Line(line.label, line.style, finite, line.dots)
+        replace(line, points=finite, spans=[s for s in line.spans if all(map(math.isfinite, s))])
         for line in lines
-        if (finite := [p for p in line.points if math.isfinite(p[0]) and math.isfinite(p[1])])
+        if (finite := [p for p in line.points if all(map(math.isfinite, p))])
     ]
     if not shown:
         return ""
-    frame = _Frame.around([p for line in shown for p in line.points])
+    ends = [(x, y) for line in shown for x, *both in line.spans for y in both]
+    frame = _Frame.around([*(p for line in shown for p in line.points), *ends])
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(description)}">',
@@ -133,7 +138,13 @@ class _Frame:
         points = [(self.x(x), self.y(y)) for x, y in _thinned(line.points)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         title = f"<title>{escape(line.label)}</title>"
-        parts = [f'<g class="{escape(line.style)}">{title}<polyline points="{path}"/>']
+        parts = [f'<g class="{escape(line.style)}">{title}']
+        for x, low, high in line.spans:
+            x, low, high = self.x(x), self.y(low), self.y(high)
+            parts.append(
+                f'<line class="span" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
+            )
+        parts.append(f'<polyline points="{path}"/>')
         if line.dots:
             parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2"/>' for x, y in points]
         return "".join([*parts, "</g>"])

@@ -69,6 +69,12 @@ class Findings:
             self._groups[method] = self.score(self.rows(method))
         return self._groups[method]
 
+    @property
+    def ceiling(self) -> Group | None:
+        """Scores of real clips that were not trained on; None if there are none."""
+        real = [row for row in self.controls if row.question.part is Part.REAL]
+        return group_rows(real, self.threshold)[-1] if real else None
+
     def matched(self, among: Sequence[str]) -> Matched:
         """Looks of these methods that keep the same appearance, see
         :func:`~motion_ray.reproduction.matching.matched`.

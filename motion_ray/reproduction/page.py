@@ -10,11 +10,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.files import write_text_atomic
 from motion_ray.manifest import canonical_json
 from motion_ray.reproduction.experiments import BASE
 from motion_ray.reproduction.reproduce import Reproduction
-from motion_ray.reproduction.sections import JUDGED, Section, counted
+from motion_ray.reproduction.sections import JUDGED, SCENE_SCORES, Section, counted
 
 PAGE, RESULTS = "report.html", "results.json"
 
@@ -62,15 +63,40 @@ def results(found: Reproduction, facts: Mapping[str, str]) -> dict[str, Any]:
     """The page's numbers, for machines."""
     methods = dict.fromkeys(row.method for e in found.experiments for row in e.rows)
     groups = {name: found.findings.group(name) for name in (*methods, BASE)}
-    verdicts = found.verdicts
+    verdicts, ceiling = found.verdicts, found.findings.ceiling
+    curved = dict.fromkeys(row.method for e in found.experiments if e.curves for row in e.rows)
+    scenes = [scene.name for e in found.experiments for scene in e.scenes]
     return {
         "scale": found.scale.name,
         "motions": list(found.scale.motions),
         "facts": dict(facts),
         "measured_with": found.measured_with,
         "rows": {n: None if g is None else g.to_dict() for n, g in groups.items()},
+        "real clips": None if ceiling is None else ceiling.to_dict(),
+        "curves": {
+            method: [
+                {"step": point.step, "scores": _numbers(point.scores)}
+                for point in found.findings.curve(method)
+            ]
+            for method in curved
+        },
+        "scenes": {name: _scene(found, name) for name in scenes},
         "verdicts": {n: [v.to_dict() for v in each] for n, each in verdicts.items()},
         "failed": {each.cell.name: each.reason for each in found.findings.failed},
+    }
+
+
+def _numbers(scores: Mapping[str, Estimate | None]) -> dict[str, Any]:
+    return {name: each.to_dict() for name, each in scores.items() if each is not None}
+
+
+def _scene(found: Reproduction, name: str) -> dict[str, Any]:
+    """Scores of our results in a scene, and of drawn clips of it."""
+    findings = found.findings
+    rows = {"ours": findings.in_scene(name), "drawn clips": findings.in_scene(name, drawn=True)}
+    return {
+        whose: _numbers({metric: findings.estimate(each, metric) for metric in SCENE_SCORES})
+        for whose, each in rows.items()
     }
 
 

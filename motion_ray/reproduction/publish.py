@@ -32,7 +32,7 @@ SERIES = {
 STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#555}polyline{fill:none;stroke:currentColor;"
     "stroke-width:2.2;stroke-linejoin:round}circle{fill:currentColor;stroke:#fff;stroke-width:1.5}"
-    ".grid{stroke:#ddd}.axis{stroke:#777}"
+    ".span{stroke:currentColor;stroke-width:1.5;opacity:.4}.grid{stroke:#ddd}.axis{stroke:#777}"
     + "".join(f".{name}{{color:{colour}}}" for name, colour in SERIES.items())
 )
 LEGEND_LINE = 18  # pixels

@@ -115,7 +115,8 @@ def jester_scale(
     copy_detector: str,
     copy_sha256: str | None,
 ) -> Scale:
-    """The paper's size: ZeroScope, five gestures, 100 prompts with 3 seeds, one training seed.
+    """The paper's size: ZeroScope, five gestures, 100 prompts with 3 seeds; a training of each
+    method, three of headline methods.
 
     Args:
         data: see :class:`Scale`.
@@ -132,7 +133,7 @@ def jester_scale(
         recipe="paper",
         motions=JESTER_MOTIONS,
         seeds=(0,),
-        headline_seeds=(0,),
+        headline_seeds=(0, 1, 2),
         prompt_list="paper",
         prompts=100,
         video_seeds=(0, 1, 2),

@@ -22,7 +22,14 @@ from motion_ray.evaluation.measurement import Measurement
 from motion_ray.evaluation.prompt_list import ListedPrompt, PromptList
 from motion_ray.evaluation.prompts import SLOT, EvalPrompt
 from motion_ray.evaluation.scoreboard import Value
-from motion_ray.reproduction.experiments import COUNT, JUMPING, KICKING, Experiment, Scene
+from motion_ray.reproduction.experiments import (
+    COUNT,
+    JUMPING,
+    KICKING,
+    TEMPO,
+    Experiment,
+    Scene,
+)
 from motion_ray.reproduction.scale import Scale
 
 
@@ -57,11 +64,15 @@ def scene_scores(classes: Sequence[str], encoder: OpenClipEncoder) -> dict[str, 
         encoder: that the rows were measured with.
     """
     reader = _CountReader(encoder)
-    found: dict[str, Value] = {COUNT: reader.sees_two}
+    found: dict[str, Value] = {COUNT: reader.sees_two, TEMPO: _tempo}
     for score, motion in ((JUMPING, "jumping"), (KICKING, "kicking")):
         if motion in classes:
             found[score] = _probability(list(classes).index(motion))
     return found
+
+
+def _tempo(row: Measurement) -> float | None:
+    return row.scores.consistency if row.scores is not None and row.right else None
 
 
 def _probability(number: int) -> Value:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from motion_ray.data.puppets.bodies import KINDS
 from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.evaluation.charts import Line, line_chart
-from motion_ray.evaluation.measurement import Measurement, Part
-from motion_ray.evaluation.scoreboard import COPYING_FIRST, RATES, Group, group_rows
+from motion_ray.evaluation.measurement import Measurement
+from motion_ray.evaluation.scoreboard import COPYING_FIRST, RATES, Group
 from motion_ray.reproduction.claims import Verdict, Word
 from motion_ray.reproduction.experiments import (
     ACCURACY,
@@ -23,6 +23,7 @@ from motion_ray.reproduction.experiments import (
     JUMPING,
     KICKING,
     PAPERS_OWN,
+    TEMPO,
     Experiment,
     Row,
 )
@@ -30,7 +31,7 @@ from motion_ray.reproduction.findings import CurvePoint, Findings
 from motion_ray.reproduction.reproduce import Reproduction
 
 SCORES = (ACCURACY, APPEARANCE, ALIGNMENT, COPYING)
-SCENE_SCORES = (ACCURACY, COUNT, JUMPING, KICKING, CONSISTENCY)
+SCENE_SCORES = (ACCURACY, COUNT, JUMPING, KICKING, TEMPO)
 STYLES = ("series-a", "series-b", "series-c", "series-d", "series-e")
 SHUFFLED = "accuracy shuffled"
 HARDLY = 0.9  # so much of the accuracy is left where the order of frames hardly matters
@@ -43,6 +44,12 @@ JUDGED = (
     "another training would differ, are corrected together (Holm). Limits are judged one by one, "
     "by exact intervals. What may be chance is called inconclusive."
 )
+NO_CEILING = (
+    "There are no clips that were not trained on: what the classifier makes of real ones is not "
+    "known, and copying has no negative control."
+)
+Dot = tuple[float, float, tuple[float, float]]
+"""x, y and the interval of y."""
 VIDEOS, STEPS = "videos", "steps"
 FLOOR = "appearance_floor"  # the reason of a training that its floor stopped
 
@@ -161,10 +168,15 @@ def _table_row(row: Row, found: Reproduction) -> TableRow:
     notes = [f"{len(failed)} of its trainings failed"] if failed else []
     if group is not None:
         notes += [f"{metric}: {reason}" for metric, reason in group.refused.items()]
-    videos = "none" if group is None else str(group.videos)
-    if group is not None and group.failed:
-        videos += f", {group.failed} could not be made"
+    videos = _videos(findings.rows(row.method))
     return TableRow(row.title, (*cells, _steps(row, found), (videos, "")), "; ".join(notes))
+
+
+def _videos(rows: Sequence[Measurement]) -> str:
+    """How many there are, those that could not be made told apart."""
+    failed = sum(row.scores is None for row in rows)
+    said = str(len(rows)) if rows else "none"
+    return f"{said}, {failed} could not be made" if failed else said
 
 
 def _steps(row: Row, found: Reproduction) -> tuple[str, str]:
@@ -197,10 +209,9 @@ def _ours(group: Group | None, metric: str) -> str:
 def _controls(found: Reproduction) -> list[Section]:
     """What the numbers of the tables are to be held against, and what they do not show."""
     findings = found.findings
-    real = [row for row in findings.controls if row.question.part is Part.REAL]
-    if not real:
+    if not findings.controls and not findings.looks:
         return []
-    ceiling = group_rows(real, findings.threshold)[-1]
+    ceiling = findings.ceiling
     groups: list[tuple[str, Group | None]] = [
         ("real clips that were not trained on", ceiling),
         ("base model, asked in words", findings.group(BASE)),
@@ -216,7 +227,7 @@ def _controls(found: Reproduction) -> list[Section]:
                 for title, group in groups
                 if group is not None
             ),
-            note=_order(ceiling),
+            note=NO_CEILING if ceiling is None else _order(ceiling),
         )
     ]
 
@@ -247,7 +258,7 @@ def _scene_rows(experiment: Experiment, findings: Findings) -> list[TableRow]:
 def _scene_row(title: str, name: str, findings: Findings) -> TableRow:
     ours, drawn = findings.in_scene(name), findings.in_scene(name, drawn=True)
     cells = [_scene_cell(findings, ours, drawn, metric) for metric in SCENE_SCORES]
-    return TableRow(title, (*cells, (str(len(ours)), "")))
+    return TableRow(title, (*cells, (_videos(ours), "")))
 
 
 def _scene_cell(
@@ -307,28 +318,36 @@ def _charts(
     charts = []
     for metric in (ACCURACY, APPEARANCE, COPYING):
         lines = [
-            Line(title, style, _against_steps(points, metric), dots=True)
-            for title, style, points in curves
+            _line(title, style, _against_steps(points, metric)) for title, style, points in curves
         ]
         text = f"{metric} over the steps of training"
         charts.append(Chart(text, line_chart(lines, x_label="step", description=text)))
-    lines = [
-        Line(title, style, _against_appearance(points), dots=True)
-        for title, style, points in curves
-    ]
+    lines = [_line(title, style, _against_appearance(points)) for title, style, points in curves]
     text = f"{ACCURACY} against {APPEARANCE}"
     charts.append(Chart(text, line_chart(lines, x_label=APPEARANCE, description=text)))
     legend = tuple((title, style) for title, style, _ in curves)
     return tuple(chart for chart in charts if chart.svg), legend
 
 
-def _against_steps(points: Sequence[CurvePoint], metric: str) -> list[tuple[float, float]]:
-    return [(p.step, p.scores[metric].value) for p in points if metric in p.scores]
+def _line(title: str, style: str, dots: Sequence[Dot]) -> Line:
+    return Line(
+        *(title, style, [(x, y) for x, y, _ in dots]),
+        dots=True,
+        spans=[(x, *span) for x, _, span in dots],
+    )
 
 
-def _against_appearance(points: Sequence[CurvePoint]) -> list[tuple[float, float]]:
+def _against_steps(points: Sequence[CurvePoint], metric: str) -> list[Dot]:
+    return [_dot(p.step, p.scores[metric]) for p in points if metric in p.scores]
+
+
+def _against_appearance(points: Sequence[CurvePoint]) -> list[Dot]:
     return sorted(
-        (p.scores[APPEARANCE].value, p.scores[ACCURACY].value)
+        _dot(p.scores[APPEARANCE].value, p.scores[ACCURACY])
         for p in points
         if APPEARANCE in p.scores
     )
+
+
+def _dot(x: float, estimate: Estimate) -> Dot:
+    return x, estimate.value, (estimate.low, estimate.high)

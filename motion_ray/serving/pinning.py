@@ -10,6 +10,7 @@ from torch import Tensor
 #: Bytes; torch rounds what it locks up to a power of two, so that pieces with room for two or three
 #: tensors would take up to half more than these do.
 PIECE = 256 * 2**20
+SMALLEST = 2**20  # bytes; of pieces, so that they stay few
 ALIGNMENT = 64  # bytes; of every tensor in a piece
 
 
@@ -33,14 +34,23 @@ def pinned(
     """
     found: dict[str, Tensor] = {}
     piece: dict[str, Tensor] = {}
-    filled = 0
+    filled, left = 0, sum(map(_aligned, tensors.values()))
+    room = _room(left, largest)
     for name, tensor in tensors.items():
-        if piece and filled + _aligned(tensor) > largest:
+        if piece and filled + _aligned(tensor) > room:
             found |= _packed(piece, take(filled))
-            piece, filled = {}, 0
+            left -= filled
+            piece, filled, room = {}, 0, _room(left, largest)
         piece[name] = tensor
         filled += _aligned(tensor)
     return found | (_packed(piece, take(filled)) if piece else {})
+
+
+def _room(left: int, largest: int) -> int:
+    """Bytes of the next piece: a power of two that the rest fills, so that little is locked in vain
+    at the end.
+    """
+    return min(largest, max(SMALLEST, 1 << max(left, 1).bit_length() - 1))
 
 
 def _packed(tensors: Mapping[str, Tensor], memory: Tensor) -> dict[str, Tensor]:

@@ -139,19 +139,22 @@ def _opened(address: str) -> Iterator[dict[str, BinaryIO]]:
     """The files of a delta at an address, to be read piece by piece."""
     with contextlib.ExitStack() as stack:
         try:
-            filesystem, root = fsspec.core.url_to_fs(address)
             with reached("source", StoreError):
-                files = {
-                    name: cast(BinaryIO, stack.enter_context(filesystem.open(path, "rb")))
-                    for name, path in ((each, f"{root}/{each}") for each in FILES)
-                }
-        except (ImportError, ValueError) as fault:
-            rule = "this server has no access to addresses of that kind"
-            raise RequestError("source", rule, "upload the motion instead") from fault
+                files = _open_each(address, stack)
         except OSError as fault:
             rule = "holds no delta that can be read"
             raise RequestError("source", rule, f"it has {', '.join(FILES)}") from fault
         yield files
+
+
+def _open_each(address: str, stack: contextlib.ExitStack) -> dict[str, BinaryIO]:
+    try:
+        filesystem, root = fsspec.core.url_to_fs(address)
+        opened = ((name, filesystem.open(f"{root}/{name}", "rb")) for name in FILES)
+        return {name: cast(BinaryIO, stack.enter_context(file)) for name, file in opened}
+    except (ImportError, ValueError) as fault:
+        rule = "this server has no access to addresses of that kind"
+        raise RequestError("source", rule, "upload the motion instead") from fault
 
 
 def _plain(address: str) -> bool:

@@ -222,7 +222,7 @@ class Replica:
             return
         job = self._store.start(ticket.id, self._name, self._config.lease_s)
         if job is None:
-            log.info("%s was cancelled, or runs elsewhere", ticket.id)
+            log.info("%s was cancelled, waits, or runs elsewhere", ticket.id)
             return
         with Heart(self._store, job.claim, self._config.lease_s) as heart:
             try:

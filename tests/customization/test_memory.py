@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from motion_ray.customization import loop
-from motion_ray.customization.memory import smaller
+from motion_ray.customization.memory import room_here, smaller
 from motion_ray.customization.trainer import Trainer
 from motion_ray.errors import GpuMemoryError
 from motion_ray.recipes import load_config
@@ -33,17 +35,37 @@ def test_a_full_gpu_ends_a_run_with_advice(tiny_run, tmp_path, monkeypatch):
     assert isinstance(told.value.__cause__, torch.OutOfMemoryError)
 
 
+def test_a_gpu_that_is_full_before_anything_trains_is_no_matter_of_settings(tiny_run, tmp_path):
+    class Full:
+        def base(self, *args: object) -> None:
+            raise torch.OutOfMemoryError(FULL)
+
+    with pytest.raises(GpuMemoryError, match="see who else uses it"):
+        list(loop.customize(tiny_run, tmp_path / "run", device="cpu", models=Full()))
+
+
+def test_what_a_gpu_has_is_known(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert room_here() is None
+    card = SimpleNamespace(name="NVIDIA H100", total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: card)
+    assert room_here() == ("NVIDIA H100", 80 * 2**30)
+
+
 def test_every_advice_can_be_followed_until_none_is_left():
     """First what leaves the result as it is: recomputing, and the optimizer's place."""
     sets, advice = ["batch_size=2"], []
-    for _ in range(4):
+    for _ in range(9):
         config = load_config("paper", base="x", motion="y", sets=sets)
         advice.append(smaller(config))
-        sets += advice[-1].removeprefix("set ").partition(",")[0].split(" and ")
+        told = advice[-1].removeprefix("set ").partition(",")[0]
+        sets += told.split(" and ") if "=" in told else []
     assert advice[:3] == [
         "set engine.activation_checkpointing=true",
         "set engine.zero_stage=1 and engine.offload_optimizer=true",
         "set batch_size=1",
     ]
     assert advice[3].startswith("set clips.frames=12, or smaller clips.height")
-    assert load_config("paper", base="x", motion="y", sets=sets).clips.frames == 12
+    assert load_config("paper", base="x", motion="y", sets=sets).clips.frames == 1
+    assert advice[-1] == "set smaller clips.height and clips.width"

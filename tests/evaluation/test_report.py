@@ -222,6 +222,18 @@ def test_curves_are_drawn_where_the_numbers_are() -> None:
     assert len(list(root.iter("circle"))) == 3
 
 
+def test_intervals_are_drawn_where_their_ends_are() -> None:
+    spans = [(0.0, 0.2, 0.6), (10.0, float("-inf"), 1.0)]
+    line = Line("a", "series-a", [(0, 0.4), (10, 0.4)], dots=True, spans=spans)
+    root = ElementTree.fromstring(line_chart([line], x_label="step", description="d"))
+    [span] = [each for each in root.iter("line") if each.attrib["class"] == "span"]
+    first = next(root.iter("circle"))
+    assert span.attrib["x1"] == span.attrib["x2"] == first.attrib["cx"]
+    low, high, middle = (float(span.attrib["y1"]), float(span.attrib["y2"]), first.attrib["cy"])
+    assert float(middle) == pytest.approx((low + high) / 2, abs=0.1) and low > high
+    assert 0 < high < low < 270  # the frame has room for them
+
+
 def test_charts_leave_out_what_is_not_finite_and_thin_what_is_too_dense() -> None:
     points = [(float(x), float("nan") if x % 2 else 1.0) for x in range(10_000)]
     root = ElementTree.fromstring(

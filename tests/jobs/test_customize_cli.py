@@ -175,7 +175,6 @@ def test_the_module_runs_as_a_program_and_starts_no_cluster_for_bad_input(tmp_pa
     assert json.loads(ran.stdout) == [2, False], ran.stderr
 
 
-@pytest.mark.parametrize("words", [["--resources", "gpu=1"], ["--retry-failed"], ["--work", "w"]])
 def test_what_belongs_to_a_single_run_is_refused_for_a_sweep(
     good: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,6 +187,7 @@ def test_what_belongs_to_a_single_run_is_refused_for_a_sweep(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("words", [["--resources", "gpu=1"], ["--retry-failed"], ["--work", "w"]])
 def test_what_belongs_to_a_sweep_is_refused_for_a_single_run(
     words: list[str], good: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,6 +24,7 @@ from motion_ray.reproduction.experiments import (
     JUMPING,
     KICKING,
     SCENES,
+    TEMPO,
 )
 from motion_ray.reproduction.scale import Scale, puppet_scale
 from motion_ray.reproduction.scenes import scene_scores, scenes_of
@@ -74,6 +75,14 @@ def test_every_claim_is_about_a_kind_or_a_scene_that_is_asked_for() -> None:
     for claim in EXPERIMENTS["beyond"].claims:
         kinds = isinstance(claim, Bound) and "a kind that no clip shows" in claim.text
         assert kinds or set(claim.methods) <= known, claim.text
+
+
+def test_a_tempo_is_that_of_videos_in_which_the_motion_is_recognised() -> None:
+    tempo = scene_scores([], load_image_text_encoder("puppet"))[TEMPO]
+    assert tempo(row("dabbing", 0, right=True)) == 0.9
+    assert tempo(row("dabbing", 0, right=False)) is None
+    lost = replace(row("dabbing", 0, right=True), scores=None, failure="no memory")
+    assert tempo(lost) is None
 
 
 @pytest.fixture(scope="module")

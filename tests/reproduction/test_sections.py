@@ -64,6 +64,27 @@ def test_each_training_of_a_headline_method_is_told() -> None:
     assert last not in sections(findings, "table2b")  # one training shows no spread
 
 
+def test_without_real_clips_the_other_controls_stand_there_and_it_says_so() -> None:
+    base = [each for each in controls("dabbing", known=3) if each.question.part is Part.BASE]
+    section = sections(Findings([look(Cell("ours", "dabbing", 0), 900, 24)], base), "table2b")[1]
+    assert section.note.startswith("There are no clips that were not trained on")
+    cells = {each.title: each.cells[0][0][:6] for each in section.rows}
+    assert cells == {"base model, asked in words": "10.0 %", "ours": "80.0 %"}
+
+
+def test_videos_that_could_not_be_made_are_counted_everywhere() -> None:
+    def lost(n: int) -> Measurement:
+        return replace(row("dabbing", n, right=False), scores=None, failure="no memory")
+
+    seen = look(Cell("ours", "dabbing", 0), 900, 24)
+    seen = replace(seen, rows=(*seen.rows[:-2], lost(28), lost(29)))
+    findings = Findings([seen], controls("dabbing"), staged={"slowly": [lost(0)]})
+    table, beyond, *_ = sections(findings, "table2b", "beyond")
+    assert table.rows[0].cells[-1] == ("30, 2 could not be made", "")
+    last = {each.title: each.cells[-1][0] for each in beyond.rows}
+    assert last["slowly"] == "1, 1 could not be made" and last["quickly"] == "none"
+
+
 @pytest.mark.parametrize("shuffled", [27, 26])
 def test_a_classifier_that_hardly_needs_the_order_of_frames_is_told(shuffled: int) -> None:
     """All real clips are right; from 27 of 30 on the order is called hardly looked at."""

@@ -7,7 +7,7 @@ import os
 import fsspec
 import pytest
 
-from motion_ray.errors import ConfigError, DeltaError, RequestError, TooLargeError
+from motion_ray.errors import ConfigError, DeltaError, RequestError, StoreError, TooLargeError
 from motion_ray.serving.registration import AllowedSources, register
 from motion_ray.serving.uploads import UploadLimits
 from motion_ray.store import DeltaStore
@@ -53,6 +53,26 @@ def test_an_address_in_an_allowed_place_is_published(store, places, tmp_path, me
     put(memory, tmp_path / "delta", "/bucket/motions/wave")
     record = register(store, f"{PLACE}/wave/", "wave", allowed=places)
     assert record.sha256 == toy_delta(1).sha256
+
+
+@pytest.mark.parametrize(
+    ("fault", "told", "says"),
+    [
+        (PermissionError("denied"), RequestError, "holds no delta that can be read"),
+        (ValueError("no such bucket name"), RequestError, "has no access to addresses"),
+        (LookupError("no credentials"), StoreError, "cannot be reached: LookupError"),
+    ],
+)
+def test_a_place_that_cannot_be_opened_is_told_by_whose_fault_it_is(
+    store, places, memory, monkeypatch, fault, told, says
+):
+    def broken(*args, **kwargs):
+        raise fault
+
+    monkeypatch.setattr(type(memory), "open", broken)
+    with pytest.raises(told, match=says):
+        register(store, f"{PLACE}/wave/", "wave", allowed=places)
+    assert store.list() == []
 
 
 def hostile(tmp_path) -> list[str]:
