@@ -28,6 +28,7 @@ from jobs.reproduce_workers import workplace
 from motion_ray.cluster.paths import lasting_path, with_absolute_paths
 from motion_ray.errors import ConfigError, MotionRayError
 from motion_ray.evaluation.evaluator import NOT_RUN
+from motion_ray.evaluation.motion import own_accuracy
 from motion_ray.reproduction.calls import Call, facts_of, recall, remember, without_places
 from motion_ray.reproduction.experiments import EXPERIMENTS, PAPERS_OWN, Experiment
 from motion_ray.reproduction.kept import FOLDER as KEPT
@@ -118,6 +119,8 @@ def _reproduce(options: argparse.Namespace, command: str) -> int:
     sections = sections_of(found)
     spent = f"{len(found.trained)} cells, {found.seconds / 60:.0f} minutes of training in all"
     facts = {**facts_of(calls), "training": spent}
+    if known := own_accuracy(scale.settings.classifier):
+        facts["motion classifier's own accuracy"] = f"{known} of held-out real clips"
     written = [write_page(out, found, sections, facts)]
     if options.publish is not None:
         shelf = lasting_path(str(options.publish), "--publish", Path.cwd())

@@ -9,7 +9,7 @@ videos, f frames, h/w pixels, c classes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from transformers import (
     TimesformerForVideoClassification,
     VideoMAEForVideoClassification,
     VivitForVideoClassification,
+    VJEPA2ForVideoClassification,
 )
 
 from motion_ray.errors import BaseModelError
@@ -29,12 +30,15 @@ from motion_ray.evaluation import motion_resnet, motion_trn
 from motion_ray.evaluation.motion_input import ClipPreparation, read_preparation
 from motion_ray.evaluation.motion_resnet import ResNetShape, build_resnet, resnet_logits
 from motion_ray.evaluation.motion_trn import Trn, trn_logits
+from motion_ray.evaluation.statistics import Share
 from motion_ray.manifest import MANIFEST, sha256_of, verify_manifest
 from motion_ray.tensors import read_tensors
 
 EMBEDDED = "puppet"
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "assets" / "motion"
 CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
+VIDEO_PREPROCESSOR = "video_preprocessor_config.json"  # what V-JEPA 2 calls it
+CARD = "accuracy.json"  # what a fine-tuning writes beside the weights
 #: Classes of transformers that a folder's ``architectures`` may name, besides torchvision's video
 #: ResNet and TRN as this project writes them; anything else is not even imported.
 ARCHITECTURES: Mapping[str, type[PreTrainedModel]] = {
@@ -43,8 +47,11 @@ ARCHITECTURES: Mapping[str, type[PreTrainedModel]] = {
         VideoMAEForVideoClassification,
         TimesformerForVideoClassification,
         VivitForVideoClassification,
+        VJEPA2ForVideoClassification,
     )
 }
+FRAMES, IMAGE_SIZES = ("num_frames", "frames_per_clip"), ("image_size", "crop_size")
+"""What configs call them."""
 ALLOWED = (motion_resnet.NAME, motion_trn.NAME, *ARCHITECTURES)
 VIDEOS_PER_CALL = 16  # bounds memory; results do not depend on it
 
@@ -124,7 +131,8 @@ def load_motion_classifier(
     Args:
         name_or_folder: ``"puppet"`` for the embedded classifier of the puppet world, or a folder as
             transformers saves it: ``config.json`` (which names its class in ``architectures`` and
-            its classes in ``id2label``), ``model.safetensors`` and ``preprocessor_config.json``.
+            its classes in ``id2label``), ``model.safetensors`` and ``preprocessor_config.json``
+            (of V-JEPA 2 ``video_preprocessor_config.json``).
         device: where the model runs.
 
     Raises:
@@ -155,7 +163,9 @@ def load_motion_classifier(
         model=model.eval().requires_grad_(False),
         logits=logits,
         preparation=read_preparation(
-            folder / PREPROCESSOR, int(config["num_frames"]), _sides(config["image_size"])
+            preprocessor_of(folder),
+            int(_first(config, FRAMES)),
+            _sides(_first(config, IMAGE_SIZES)),
         ),
         device=torch.device(device),
     )
@@ -176,7 +186,13 @@ def _load_own(folder: Path, build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _transformer_logits(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    return lambda inputs: model(pixel_values=inputs).logits
+    name = input_name(model)
+    return lambda inputs: model(**{name: inputs}).logits
+
+
+def input_name(model: nn.Module) -> str:
+    """What a model of transformers calls its videos."""
+    return str(model.main_input_name)
 
 
 def _load_transformer(folder: Path, architecture: type[PreTrainedModel]) -> nn.Module:
@@ -225,11 +241,9 @@ def _check_folder(folder: Path, *, must_have_manifest: bool) -> dict[str, Any]:
         )
     if must_have_manifest or (folder / MANIFEST).exists():
         verify_manifest(folder, BaseModelError)
-    for name in (CONFIG, PREPROCESSOR, WEIGHTS):
-        if not (folder / name).is_file():
-            raise BaseModelError(
-                str(folder / name), "is missing", "use a folder that transformers saved"
-            )
+    for path in (folder / CONFIG, preprocessor_of(folder), folder / WEIGHTS):
+        if not path.is_file():
+            raise BaseModelError(str(path), "is missing", "use a folder that transformers saved")
     config = read_json_object(folder / CONFIG)
     named = config.get("architectures")
     if "auto_map" in config or not isinstance(named, list) or len(named) != 1:
@@ -244,11 +258,35 @@ def _check_folder(folder: Path, *, must_have_manifest: bool) -> dict[str, Any]:
             f"is of {named[0]}, a class that is not allowed",
             f"allowed: {', '.join(ALLOWED)}",
         )
-    if not isinstance(config.get("num_frames"), int):
+    if not isinstance(_first(config, FRAMES), int):
         raise BaseModelError(
-            str(folder / CONFIG), "does not say num_frames", "write it into the config"
+            str(folder / CONFIG), f"does not say {FRAMES[0]}", "write it into the config"
         )
     return config
+
+
+def preprocessor_of(folder: Path) -> Path:
+    """The file that says how a classifier wants its frames."""
+    other = folder / VIDEO_PREPROCESSOR
+    return other if other.is_file() else folder / PREPROCESSOR
+
+
+def own_accuracy(name_or_folder: str) -> str:
+    """How good a classifier is on real clips that it has not seen, as its folder says; empty if it
+    does not. No count that it makes means anything without.
+    """
+    card = Path(name_or_folder).expanduser() / CARD
+    if name_or_folder == EMBEDDED or not card.is_file():
+        return ""
+    told = read_json_object(card)
+    try:
+        return str(Share(int(told["right"]), int(told["of"])))
+    except (KeyError, TypeError, ValueError):
+        raise BaseModelError(str(card), "does not say right and of", "test it again") from None
+
+
+def _first(config: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return next((config[name] for name in names if name in config), None)
 
 
 def _labels(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:

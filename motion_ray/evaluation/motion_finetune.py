@@ -25,11 +25,13 @@ from motion_ray.data.video import probe, read_clip
 from motion_ray.errors import BaseModelError
 from motion_ray.evaluation.motion import (
     ARCHITECTURES,
+    CARD,
     CONFIG,
-    PREPROCESSOR,
     WEIGHTS,
     MotionClassifier,
+    input_name,
     load_motion_classifier,
+    preprocessor_of,
     read_json_object,
 )
 from motion_ray.evaluation.motion_input import ClipPreparation
@@ -39,8 +41,6 @@ from motion_ray.manifest import canonical_json, sha256_of
 from motion_ray.pretraining.loop import TrainingProgress, claim_work_folder, train
 from motion_ray.pretraining.one_model import OneModelTraining, checkpoints_of, trained_weights
 from motion_ray.tensors import write_tensors
-
-CARD = "accuracy.json"
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,12 @@ def write_classifier(
     write_tensors(staged / WEIGHTS, weights)
     config = _new_classes(read_json_object(start / CONFIG), data.labels)
     (staged / CONFIG).write_text(canonical_json(config))
-    shutil.copyfile(start / PREPROCESSOR, staged / PREPROCESSOR)
+    preprocessor = preprocessor_of(start)
+    shutil.copyfile(preprocessor, staged / preprocessor.name)
     right = accuracy(load_motion_classifier(str(staged), device), held_out, settings.seconds)
     told = {**right.to_dict(), "started from": sha256_of(start / WEIGHTS), **asdict(settings)}
     with atomic_directory(folder, BaseModelError) as target:
-        for name in (WEIGHTS, CONFIG, PREPROCESSOR):
+        for name in (WEIGHTS, CONFIG, preprocessor.name):
             shutil.copyfile(staged / name, target / name)
         (target / CARD).write_text(canonical_json(told))
     return right
@@ -195,7 +196,7 @@ class _Trainer(OneModelTraining):
         inputs, labels = self._batch(step)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(s.seed * 1_000_003 + step)  # of dropout
-            logits = self.model(pixel_values=inputs).logits
+            logits = self.model(**{input_name(self.model): inputs}).logits
         return functional.cross_entropy(logits, labels, label_smoothing=s.smoothing)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,9 @@
 """How a video classifier wants its frames, read from its ``preprocessor_config.json``.
 
-The same steps as transformers' own processors of VideoMAE, TimeSformer and ViViT, on whole batches
-of uint8 tensors and on any device (a test compares with them). Values are read, classes named in
-the file are not loaded. Shapes: n videos, f frames (of the video, then of the model), h/w pixels.
+The same steps as transformers' own processors of VideoMAE, TimeSformer, ViViT and V-JEPA 2, on
+whole batches of uint8 tensors and on any device (a test compares with them). Values are read,
+classes named in the file are not loaded. Shapes: n videos, f frames (of the video, then of the
+model), h/w pixels.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from transformers import (
     VideoMAEForVideoClassification,
     VivitConfig,
     VivitForVideoClassification,
+    VJEPA2Config,
+    VJEPA2ForVideoClassification,
 )
 
 from motion_ray.data.puppets.motions import NAMED_MOTIONS
@@ -35,7 +37,9 @@ PREPROCESSOR = {
 def build_tiny_classifier(
     folder: Path, kind: str = "videomae", labels: tuple[str, ...] = NAMED_MOTIONS
 ) -> Path:
-    """Write a folder as transformers saves it; ``kind`` is videomae, timesformer or vivit."""
+    """Write a folder as transformers saves it; ``kind`` is videomae, timesformer, vivit or
+    vjepa2.
+    """
     torch.manual_seed(0)
     small = {
         "image_size": SIDE,
@@ -49,15 +53,25 @@ def build_tiny_classifier(
         "label2id": {label: number for number, label in enumerate(labels)},
         "initializer_range": 0.5,  # so that different videos get different answers
     }
-    preprocessor = dict(PREPROCESSOR)
+    preprocessor, name = dict(PREPROCESSOR), "preprocessor_config.json"
     if kind == "videomae":
         model = VideoMAEForVideoClassification(VideoMAEConfig(**small))
     elif kind == "timesformer":
         model = TimesformerForVideoClassification(TimesformerConfig(**small))
+    elif kind == "vjepa2":
+        named = {"frames_per_clip": small.pop("num_frames"), "crop_size": small.pop("image_size")}
+        config = VJEPA2Config(
+            **{**small, **named, "num_pooler_layers": 1, "mlp_ratio": 1.0},
+            pred_hidden_size=16,
+            pred_num_attention_heads=2,
+            pred_num_hidden_layers=1,
+        )
+        model = VJEPA2ForVideoClassification(config)
+        name = "video_preprocessor_config.json"
     else:
         config = VivitConfig(**{**small, "tubelet_size": [2, 16, 16]})
         model = VivitForVideoClassification(config)
         preprocessor |= {"offset": True, "rescale_factor": 1 / 127.5}
     model.save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    (folder / name).write_text(json.dumps(preprocessor))
     return folder

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from transformers import VideoMAEImageProcessor, VivitImageProcessor
+from transformers import VideoMAEImageProcessor, VivitImageProcessor, VJEPA2VideoProcessor
 
 from motion_ray.errors import BaseModelError
-from motion_ray.evaluation.motion import load_motion_classifier
+from motion_ray.evaluation.motion import load_motion_classifier, own_accuracy, preprocessor_of
 from motion_ray.evaluation.motion_input import evenly, read_preparation
+from motion_ray.evaluation.statistics import Share
 from motion_ray.manifest import sha256_of
 from tests.evaluation.fake_evaluators import PREPROCESSOR, SIDE, build_tiny_classifier
 
@@ -30,7 +31,7 @@ def videos(n: int, f: int, h: int = 48, w: int = 80, seed: int = 0) -> Tensor:
     return (smooth * 255).byte().unflatten(0, (n, f))
 
 
-@pytest.mark.parametrize("kind", ["videomae", "timesformer", "vivit"])
+@pytest.mark.parametrize("kind", ["videomae", "timesformer", "vivit", "vjepa2"])
 def test_every_allowed_class_loads_and_gives_probabilities(kind: str, tmp_path: Path) -> None:
     built = build_tiny_classifier(tmp_path / kind, kind, labels=("a", "b", "c"))
     classifier = load_motion_classifier(str(built))
@@ -104,6 +105,25 @@ def test_an_offset_is_prepared_as_by_transformers(tmp_path: Path) -> None:
         theirs = VivitImageProcessor(**values)(frames, return_tensors="pt")["pixel_values"]
     assert ours.shape == theirs.shape
     assert (ours - theirs).abs().max() < 2.5 / 127.5 / 0.224
+
+
+def test_videos_are_prepared_as_by_the_processor_of_v_jepa_2(tmp_path: Path) -> None:
+    processor = VJEPA2VideoProcessor(crop_size=SIDE)
+    processor.save_pretrained(tmp_path)
+    some = videos(2, 4)
+    ours = read_preparation(preprocessor_of(tmp_path), 4, (SIDE, SIDE))(some)
+    theirs = processor(list(some), return_tensors="pt")["pixel_values_videos"]
+    assert ours.shape == theirs.shape
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_folder_says_how_good_its_classifier_is(folder: Path) -> None:
+    assert own_accuracy("puppet") == own_accuracy(str(folder)) == ""
+    (folder / "accuracy.json").write_text(json.dumps(Share(93, 100).to_dict()))
+    assert own_accuracy(str(folder)) == str(Share(93, 100)) and "93" in str(Share(93, 100))
+    (folder / "accuracy.json").write_text('{"right": "many"}')
+    with pytest.raises(BaseModelError, match=r"accuracy\.json: does not say right and of"):
+        own_accuracy(str(folder))
 
 
 def test_a_file_that_leads_to_another_size_is_refused(folder: Path) -> None:
