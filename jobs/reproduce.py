@@ -113,14 +113,15 @@ def _reproduce(options: argparse.Namespace, command: str) -> int:
     quick = "-quick" if options.quick else ""
     named = options.out or f"reproduction-{scale.name}{quick}"
     out = lasting_path(str(named), "--out", Path.cwd())
+    known = own_accuracy(scale.settings.classifier)  # now, not when all is trained
     kept, console = _known(options, scale), Console()
     out.mkdir(parents=True, exist_ok=True)
     found, calls = _work(options, command, scale, experiments, out, console, kept)
     sections = sections_of(found)
     spent = f"{len(found.trained)} cells, {found.seconds / 60:.0f} minutes of training in all"
     facts = {**facts_of(calls), "training": spent}
-    if known := own_accuracy(scale.settings.classifier):
-        facts["motion classifier's own accuracy"] = f"{known} of held-out real clips"
+    if known:
+        facts["motion classifier's own accuracy"] = f"{known} real clips that it had not seen"
     written = [write_page(out, found, sections, facts)]
     if options.publish is not None:
         shelf = lasting_path(str(options.publish), "--publish", Path.cwd())

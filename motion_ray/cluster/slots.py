@@ -136,7 +136,8 @@ def _customize(station: Station, order: Order, models: KeptModels, sender: Event
     try:
         return when_free(lambda: follow(_events(station, order, models), sender))
     except GpuMemoryError as error:
-        raise RuntimeError(str(error)) from error
+        # What to do comes first: of a lost worker's words only the first are kept.
+        raise RuntimeError(f"the GPU has no room for it; {error.fix}; {error.rule}") from error
     except FolderBusyError as error:
         # Not the trial's fault: have it tried again elsewhere.
         raise RuntimeError(f"another process still runs this trial: {error}") from error

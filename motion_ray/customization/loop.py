@@ -150,7 +150,8 @@ def _train(session: _Session) -> Iterator[TrainEvent]:
     examples = yield from relayed(
         lambda tell: Examples(session.backbone, config, session.clips, session.cache, tell)
     )
-    trainer = Trainer(session.backbone, config, session.clips.folder.token)
+    with memory_explained(smaller(config)):
+        trainer = Trainer(session.backbone, config, session.clips.folder.token)
     run.tie(examples.record, anew=anew)
     if checkpoint is not None:
         trainer.load(checkpoint.directory)

@@ -15,7 +15,7 @@ from motion_ray.files import write_text_atomic
 from motion_ray.manifest import canonical_json
 from motion_ray.reproduction.experiments import BASE
 from motion_ray.reproduction.reproduce import Reproduction
-from motion_ray.reproduction.sections import JUDGED, SCENE_SCORES, Section, counted
+from motion_ray.reproduction.sections import JUDGED, SCENE_SCORES, Section, counted, scene_titles
 
 PAGE, RESULTS = "report.html", "results.json"
 
@@ -65,7 +65,12 @@ def results(found: Reproduction, facts: Mapping[str, str]) -> dict[str, Any]:
     groups = {name: found.findings.group(name) for name in (*methods, BASE)}
     verdicts, ceiling = found.verdicts, found.findings.ceiling
     curved = dict.fromkeys(row.method for e in found.experiments if e.curves for row in e.rows)
-    scenes = [scene.name for e in found.experiments for scene in e.scenes]
+    scenes = {
+        name: title
+        for each in found.experiments
+        if each.scenes
+        for name, title in scene_titles(each).items()
+    }
     return {
         "scale": found.scale.name,
         "motions": list(found.scale.motions),
@@ -80,7 +85,7 @@ def results(found: Reproduction, facts: Mapping[str, str]) -> dict[str, Any]:
             ]
             for method in curved
         },
-        "scenes": {name: _scene(found, name) for name in scenes},
+        "scenes": {title: _scene(found, name) for name, title in scenes.items()},
         "verdicts": {n: [v.to_dict() for v in each] for n, each in verdicts.items()},
         "failed": {each.cell.name: each.reason for each in found.findings.failed},
     }

@@ -165,7 +165,8 @@ def _table_row(row: Row, found: Reproduction) -> TableRow:
     group = findings.group(row.method)
     cells = [(_ours(group, metric), _papers(row, metric)) for metric in SCORES]
     failed = [each for each in findings.failed if each.cell.method == row.method]
-    notes = [f"{len(failed)} of its trainings failed"] if failed else []
+    motions = ", ".join(dict.fromkeys(each.cell.motion for each in failed))
+    notes = [f"{len(failed)} of its trainings failed: {motions}"] if failed else []
     if group is not None:
         notes += [f"{metric}: {reason}" for metric, reason in group.refused.items()]
     videos = _videos(findings.rows(row.method))
@@ -247,12 +248,16 @@ def _order(real: Group) -> str:
 # --- scenes ---------------------------------------------------------------------------------------
 
 
-def _scene_rows(experiment: Experiment, findings: Findings) -> list[TableRow]:
+def scene_titles(experiment: Experiment) -> dict[str, str]:
+    """What is told apart, by name: the usual prompts (an empty one), their kinds, and scenes."""
     names = {"": "as in the tables above"}
     names |= {kind: f"of these, {kind}s" for kind in KINDS if kind != "person"}
     names["person"] = "of these, persons (as in the clips)"
-    names |= {scene.name: scene.name for scene in experiment.scenes}
-    return [_scene_row(title, name, findings) for name, title in names.items()]
+    return names | {scene.name: scene.name for scene in experiment.scenes}
+
+
+def _scene_rows(experiment: Experiment, findings: Findings) -> list[TableRow]:
+    return [_scene_row(title, name, findings) for name, title in scene_titles(experiment).items()]
 
 
 def _scene_row(title: str, name: str, findings: Findings) -> TableRow:
@@ -266,7 +271,11 @@ def _scene_cell(
 ) -> tuple[str, str]:
     mine, ceiling = findings.estimate(ours, metric), findings.estimate(drawn, metric)
     beside = "" if ceiling is None else f"drawn clips: {shown(metric, ceiling)}"
-    return ("not run" if mine is None else shown(metric, mine)), beside
+    if mine is None:
+        return "not run", beside
+    # Where the motion is not recognised there is no tempo: fewer videos than in the last column.
+    of = f", of {mine.videos}" if metric == TEMPO else ""
+    return shown(metric, mine) + of, beside
 
 
 # --- trainings one by one -------------------------------------------------------------------------

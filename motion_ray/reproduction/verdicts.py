@@ -56,6 +56,9 @@ def _basis(findings: Findings, claim: Contrast, videos: int) -> str:
     )
     seeds = sorted({seed for _, _, _, seed in keys if seed is not None})
     said = [f"{videos} pairs"]
+    asked = {row.question.motion for look in findings.looks for row in look.rows}
+    if missing := sorted(asked - {motion for motion, *_ in keys}):
+        said.append(f"without {', '.join(missing)}, which not all could be trained for")
     if seeds:
         said.append(f"training seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}")
     if claim.among:

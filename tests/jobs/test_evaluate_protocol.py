@@ -50,9 +50,13 @@ def line(tiny_bases: dict[str, Path], tiny_motion: dict[str, Path], tmp_path: Pa
 
 
 def test_the_whole_protocol_is_run_shown_and_kept(
-    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    line: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert main(line) == 0
+    assert "--clip-model: the embedded model knows drawn puppets only" in caplog.text
     shown = " ".join(capsys.readouterr().out.split())
     assert "copy detector: not run" in shown and "2 prompts of the list 'prompts'" in shown
     rows, measured_with = read_table(tmp_path / "out" / "rows.parquet")

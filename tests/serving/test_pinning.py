@@ -39,5 +39,19 @@ def test_everything_is_there_in_few_pieces_and_aligned():
     assert {each.untyped_storage().data_ptr() for each in found.values()} <= pieces
 
 
+def test_little_is_locked_in_vain_at_the_end():
+    """Torch locks a power of two: 130 MB of small tensors must not take 256."""
+    tensors = {f"t{n}": torch.zeros(100_000, dtype=torch.uint8) for n in range(65)}
+    taken: list[int] = []
+
+    def take(nbytes: int) -> Tensor:
+        taken.append(nbytes)
+        return torch.empty(nbytes, dtype=torch.uint8)
+
+    pinned(tensors, take, 64 * PIECE)
+    locked = sum(1 << (nbytes - 1).bit_length() for nbytes in taken)
+    assert sum(taken) > 6_500_000 and locked < 1.3 * sum(taken) and len(taken) < 6
+
+
 def test_of_nothing_nothing_is_taken():
     assert pinned({}, lambda nbytes: torch.empty(1 // 0)) == {}
