@@ -71,7 +71,7 @@ def test_a_store_that_is_away_is_told_without_details(client, server, monkeypatc
 def test_jobs_are_handed_out_again_once_the_store_is_back(client, server, monkeypatch, caplog):
     queued = server.jobs.queued
 
-    def broken(limit: int = 1000) -> None:
+    def broken(limit: int = 1000, *, due: bool = False) -> None:
         raise JobStoreError("/srv/jobs.sqlite", "cannot be used: disk I/O error")
 
     monkeypatch.setattr(server.jobs, "queued", broken)
