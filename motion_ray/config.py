@@ -110,14 +110,19 @@ class EngineConfig(Frozen):
             raise ValueError("zero_stage and offload_optimizer need name=deepspeed")
         if self.offload_optimizer and self.zero_stage == 0:
             raise ValueError("offload_optimizer needs zero_stage 1 or 2, e.g. zero_stage=1")
-        if self.name == "torch-bf16" and self.precision == "fp32":
+        if self.masters_apart and self.precision == "fp32":
             raise ValueError("name=torch-bf16 computes in bfloat16: leave precision at auto")
         return self
 
     @property
+    def masters_apart(self) -> bool:
+        """Whether exact weights lie beside a network that is rounded as a whole."""
+        return self.name == "torch-bf16"
+
+    @property
     def arithmetic(self) -> str:
         """``precision``, as the engine leaves a choice."""
-        return "bf16" if self.name == "torch-bf16" else self.precision
+        return "bf16" if self.masters_apart else self.precision
 
 
 class SamplingConfig(Frozen):
@@ -231,7 +236,7 @@ class CustomizationConfig(Frozen):
             raise ValueError("low_rank is about parameter groups: name some, or set it to null")
         if self.token_start is not None and not self.train_token:
             raise ValueError("token_start is where a trained token starts: set train_token=true")
-        if self.engine.name == "torch-bf16" and (self.train_token or self.low_rank is not None):
+        if self.engine.masters_apart and (self.train_token or self.low_rank is not None):
             raise ValueError("engine.name=torch-bf16 trains whole values only: take name=torch")
         if self.base.startswith(_INFLATED):
             raise ValueError(f"the base is a name or a folder: instead of {_INFLATED} set inflate")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from motion_ray.errors import MotionRayError
 
+FIX = "check the address, the credentials and the space"
+
 
 @contextlib.contextmanager
 def reached(place: str, error: type[MotionRayError]) -> Iterator[None]:
@@ -27,3 +29,21 @@ def reached(place: str, error: type[MotionRayError]) -> Iterator[None]:
     except Exception as fault:
         rule = f"cannot be reached: {type(fault).__name__}: {fault}"
         raise error(place, rule, "check the address and the credentials") from fault
+
+
+@contextlib.contextmanager
+def written(place: str, error: type[MotionRayError]) -> Iterator[None]:
+    """As :func:`reached`, where something is written: OSError is told too.
+
+    Args:
+        place: path or URI, for the message.
+        error: what to raise.
+
+    Raises:
+        MotionRayError: of that class.
+    """
+    try:
+        with reached(place, error):
+            yield
+    except OSError as fault:
+        raise error(place, f"cannot be written: {fault}", FIX) from fault

@@ -27,7 +27,7 @@ from motion_ray.files import (
     remove_stale,
 )
 from motion_ray.manifest import MANIFEST, read_limited, reading
-from motion_ray.remote import reached
+from motion_ray.remote import reached, written
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class RemoteShelf:
 
     def _create(self, name: str, file: str, data: bytes) -> bool:
         folder = f"{self._root}/refs/{name}"
-        with _writing(folder):
+        with written(folder, StoreError):
             self._filesystem.makedirs(folder, exist_ok=True)
             try:
                 self._filesystem.pipe_file(f"{folder}/{file}", data, mode="create")
@@ -217,7 +217,7 @@ class RemoteShelf:
             _check_unchanged(delta, MotionDelta.identify(stage))
             # The manifest goes last: without it the object does not exist.
             files = sorted(stage.iterdir(), key=lambda file: file.name == MANIFEST)
-            with _writing(folder):
+            with written(folder, StoreError):
                 self._filesystem.makedirs(folder, exist_ok=True)
                 for file in files:
                     self._filesystem.put_file(f"{file}", f"{folder}/{file.name}")
@@ -287,13 +287,3 @@ def _check_unchanged(delta: MotionDelta, written: str) -> None:
     if written != delta.sha256:
         rule = "its tensors were changed after it was made"
         raise DeltaError(f"delta {delta.header.name!r}", rule, "give MotionDelta copies of them")
-
-
-@contextlib.contextmanager
-def _writing(folder: str) -> Iterator[None]:
-    try:
-        with reached(folder, StoreError):
-            yield
-    except OSError as fault:
-        fix = "check the address, the credentials and the space"
-        raise StoreError(folder, f"cannot be written: {fault}", fix) from fault

@@ -178,7 +178,7 @@ def _count(
     context: AbstractContextManager[Any],
 ) -> Forecast:
     """Everything but seconds and device. Prepares the backbone for training."""
-    apart = config.engine.name == "torch-bf16"
+    apart = config.engine.masters_apart
     trainable = select_parameters(backbone, config.groups, masters=not apart)
     if apart:
         for parameter in backbone.denoiser.parameters():
@@ -225,7 +225,7 @@ def _step(
     noisy, timesteps = torch.randn(shape), torch.full((shape[0],), 500)
     text = torch.randn(shape[0], backbone.max_tokens, _text_width(backbone))
     text.requires_grad_(config.train_token)
-    if config.engine.name == "torch-bf16":
+    if config.engine.masters_apart:
         noisy, text, context = noisy.bfloat16(), text.bfloat16(), contextlib.nullcontext()
     with context:
         prediction = backbone.predict(noisy, timesteps, text)

@@ -150,7 +150,8 @@ def _train(session: _Session) -> Iterator[TrainEvent]:
     examples = yield from relayed(
         lambda tell: Examples(session.backbone, config, session.clips, session.cache, tell)
     )
-    with memory_explained(smaller(config)):
+    advice = smaller(config)
+    with memory_explained(advice):
         trainer = Trainer(session.backbone, config, session.clips.folder.token)
     run.tie(examples.record, anew=anew)
     if checkpoint is not None:
@@ -172,7 +173,7 @@ def _train(session: _Session) -> Iterator[TrainEvent]:
         yield from _await_again(session, trainer)
     looked_at = config.validation.floor is not None or config.validation.publish
     while trainer.step < config.max_steps and not trainer.stopping.stopped:
-        with memory_explained(smaller(config)):
+        with memory_explained(advice):
             event = trainer.take_step(examples)
         run.log(event)
         yield event

@@ -60,7 +60,7 @@ class DenoisingModel(nn.Module):
         self.denoiser = backbone.denoiser
         self.token = token
         self._backbone, self._precision = [backbone], engine.arithmetic  # a list: not a submodule
-        self._whole = engine.name == "torch-bf16"
+        self._whole = engine.masters_apart
 
     def forward(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         """Noisy latents ``[b, c, f, h, w]``, ``[b]``, and text states or token ids, to the
@@ -94,7 +94,7 @@ class Trainer:
         self._backbone, self._config = backbone, config
         self.trainable: dict[str, nn.Parameter]
         masters: dict[str, nn.Parameter] | None = None
-        if config.engine.name == "torch-bf16":
+        if config.engine.masters_apart:
             self.trainable = _rounded(backbone, config)
             masters = {f"denoiser.{name}": each for name, each in self.trainable.items()}
         else:

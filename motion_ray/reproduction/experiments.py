@@ -284,31 +284,23 @@ _CLAIMS_BEYOND = (
         )
     ),
 )
-#: Of accuracy alone: a nearest frame is nearer where there are more frames to be near to.
-_CLAIMS_CLIPS = tuple(
-    Contrast(
-        f"ten clips teach more than {variant.title}: motion accuracy",
-        ACCURACY,
-        {"ours": 1.0, variant.name: -1.0},
+
+
+def _learns_more(what: str, variants: tuple[Variant, ...]) -> tuple[Contrast, ...]:
+    """Of accuracy alone: of fewer clips there are fewer frames for a nearest one to be among."""
+    return tuple(
+        Contrast(
+            f"{what} more than {variant.title}: motion accuracy",
+            ACCURACY,
+            {"ours": 1.0, variant.name: -1.0},
+        )
+        for variant in variants
     )
-    for variant in CLIPS[:-1]
-)
-_CLAIMS_RANKS = tuple(
-    Contrast(
-        f"whole values learn more than {variant.title}: motion accuracy",
-        ACCURACY,
-        {"ours": 1.0, variant.name: -1.0},
-    )
-    for variant in RANKS
-)
-_CLAIMS_RATES = tuple(
-    Contrast(
-        f"our learning rate teaches more than {variant.title}: motion accuracy",
-        ACCURACY,
-        {"ours": 1.0, variant.name: -1.0},
-    )
-    for variant in RATES
-)
+
+
+_CLAIMS_CLIPS = _learns_more("ten clips teach", CLIPS[:-1])
+_CLAIMS_RANKS = _learns_more("whole values learn", RANKS)
+_CLAIMS_RATES = _learns_more("our learning rate teaches", RATES)
 
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each

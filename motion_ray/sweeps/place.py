@@ -25,11 +25,10 @@ from motion_ray.files import (
     write_new_file,
 )
 from motion_ray.manifest import reading
-from motion_ray.remote import reached
+from motion_ray.remote import FIX, reached, written
 from motion_ray.temporaries import temporary_name
 
 CHUNK = 2**24  # bytes
-FIX = "check the address, the credentials and the space"
 
 
 class Place(Protocol):
@@ -170,7 +169,7 @@ class RemotePlace:
     def upload(self, path: str, source: Path) -> None:
         """See :class:`Place`."""
         whole = f"{self._root}/{path}"
-        with _writing(whole, self._error), reached(whole, self._error):
+        with written(whole, self._error):
             self._filesystem.makedirs(whole.rpartition("/")[0], exist_ok=True)
             self._filesystem.put_file(str(source), whole)
 
@@ -187,16 +186,12 @@ class RemotePlace:
     def remove(self, path: str) -> None:
         """See :class:`Place`."""
         whole = f"{self._root}/{path}"
-        with (
-            _writing(whole, self._error),
-            reached(whole, self._error),
-            contextlib.suppress(FileNotFoundError),
-        ):
+        with written(whole, self._error), contextlib.suppress(FileNotFoundError):
             self._filesystem.rm_file(whole)
 
     def _write(self, path: str, data: bytes, mode: str) -> bool:
         whole = f"{self._root}/{path}"
-        with _writing(whole, self._error), reached(whole, self._error):
+        with written(whole, self._error):
             self._filesystem.makedirs(whole.rpartition("/")[0], exist_ok=True)
             try:
                 self._filesystem.pipe_file(whole, data, mode=mode)
