@@ -11,10 +11,12 @@ from rich.table import Table
 
 from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.evaluation.evaluator import NOT_RUN
+from motion_ray.evaluation.measurement import Part
 from motion_ray.evaluation.scoreboard import (
     COPYING_ANY,
     COPYING_FIRST,
     DIVERSITY,
+    NO_REAL_CLIPS,
     Comparison,
     Group,
 )
@@ -34,6 +36,8 @@ def show_summary(console: Console, summary: EvaluationSummary, out: Path) -> Non
     for group in summary.groups:
         for name, reason in group.refused.items():
             console.print(f"{group.name}, {name}: refused: {reason}", soft_wrap=True)
+    if not any(group.part is Part.REAL for group in summary.groups):
+        console.print(NO_REAL_CLIPS, soft_wrap=True)
     for part in ("copy detector", "tracker"):
         if summary.measured_with[part] == NOT_RUN:
             console.print(f"{part}: {NOT_RUN}")

@@ -77,6 +77,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--retry-failed", action="store_true", help="try cells and videos again that failed"
     )
+    parser.add_argument(
+        "--so-far", action="store_true", help="train nothing more, tell what is trained"
+    )
     parser.add_argument("--plain", action="store_true", help="lines instead of a live display")
     parser.add_argument(
         "--publish", type=Path, metavar="FOLDER", help="also write a small form into FOLDER/SCALE"
@@ -159,7 +162,7 @@ def _work(
     call = Call(command, _commit(), "", f"{now:%Y-%m-%d}", f"{now:%Y-%m-%d %H:%M:%S}")
 
     def begin(record: Record, videos: int) -> None:
-        if record.waiting():
+        if record.waiting() and not options.so_far:
             remember(out, call, RESULTS)
         view.record(record, videos)
 
@@ -176,6 +179,7 @@ def _work(
                 on_trained=view.trained,
                 on_progress=view.looked,
                 retry_failed=options.retry_failed,
+                so_far=options.so_far,
                 kept=kept,
             )
     finally:

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from motion_ray.reproduction.reproduce import Reproduction
-from motion_ray.reproduction.sections import Section
+from motion_ray.reproduction.section import Section
+from motion_ray.reproduction.sections import provisional
 
 COLOURS = {"reproduced": "green", "not reproduced": "red"}
 
@@ -34,6 +35,8 @@ def show(
         console.print(f"  {verdict.because}", style="dim", soft_wrap=True)
     for each in found.findings.failed:
         console.print(f"failed: {each.cell.name}: {each.reason}", style="red", soft_wrap=True)
+    if found.findings.to_come:
+        console.print(provisional(len(found.findings.to_come)), style="yellow", soft_wrap=True)
     for path in written:
         console.print(f"written to {path}", soft_wrap=True)
 

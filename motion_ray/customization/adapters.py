@@ -45,7 +45,9 @@ def add_low_rank(
     Raises:
         ConfigError: a named group has no parameters, or none that can have factors.
     """
-    from peft import LoraConfig, inject_adapter_in_model  # takes a second that most runs can save
+    # takes a second that most runs can save
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.lora import LoraLayer
 
     wanted = list(groups)
     modules = _layers(backbone, select_parameters(backbone, wanted, masters=False))
@@ -64,6 +66,11 @@ def add_low_rank(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # peft draws from the ambient generator
         inject_adapter_in_model(config, backbone.denoiser)
+    for module in backbone.denoiser.modules():
+        if isinstance(module, LoraLayer):
+            # Autocast rounds inputs itself. A float32 copy before that changes no prediction; what
+            # it does to gradients is that some are added up in float32, and it takes time.
+            module.cast_input_dtype_enabled = False
     factors: dict[str, nn.Parameter] = {}
     for name, parameter in backbone.denoiser.named_parameters():
         train = _FACTOR.fullmatch(name) is not None

@@ -186,11 +186,7 @@ def paired_difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Difference:
-    """Compare two settings video by video.
-
-    The p value is of a randomization test: if the two settings were alike, the sign of every
-    cluster's difference would be a coin's. With one video a cluster and values of 0 and 1, it is
-    McNemar's exact test.
+    """Compare two settings video by video; the test is that of :func:`against_zero`.
 
     Args:
         first: of one setting, by what makes two videos a pair: (motion, prompt, seed).
@@ -209,8 +205,33 @@ def paired_difference(
         for key in both
     ]
     alone = len(first) + len(second) - 2 * len(both)
-    found = estimate_mean(pairs, resamples=resamples, seed=seed)
-    return Difference(found, _sign_flip_p(_blocks(pairs), seed), alone)
+    return against_zero(pairs, alone=alone, resamples=resamples, seed=seed)
+
+
+def against_zero(
+    differences: Sequence[Observation],
+    *,
+    alone: int = 0,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """Whether differences that were taken already are zero in the mean.
+
+    The p value is of a randomization test: if differences were above zero as often as below, by the
+    same amounts (as those of two settings that are alike), the sign of every cluster's would be a
+    coin's. With one video a cluster and values of 0 and 1, it is McNemar's exact test.
+
+    Args:
+        differences: at least one.
+        alone: to be told with the result.
+        resamples: of the interval.
+        seed: of resampling and coins.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    found = estimate_mean(differences, resamples=resamples, seed=seed)
+    return Difference(found, _sign_flip_p(_blocks(differences), seed), alone)
 
 
 def _blocks(observations: Sequence[Observation]) -> list[_Block]:

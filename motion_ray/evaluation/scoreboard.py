@@ -48,6 +48,10 @@ MEANS: Mapping[str, Value] = {
     "motion fidelity": lambda row: row.scores and row.scores.fidelity,
 }
 COPYING_ANY, COPYING_FIRST, DIVERSITY = "copying, any frame", "copying, first frames", "diversity"
+NO_REAL_CLIPS = (
+    "No real clips that were not trained on were looked at: what the classifier makes of such is "
+    "not known, and copying has no negative control."
+)
 #: What a customized motion is compared with the base in.
 COMPARED = ("motion accuracy", "CLIP appearance", "text alignment")
 

@@ -17,7 +17,7 @@ from motion_ray.metrics import MetricsLog
 
 CALLS = "calls.jsonl"
 _PLACED = r"--(?:out|publish|known|address)"
-PLACES = re.compile(rf" (?:--plain\b|{_PLACED}[ =](?:'[^']*'|\S+)|'{_PLACED}=[^']*')")
+PLACES = re.compile(rf" (?:--(?:plain|so-far)\b|{_PLACED}[ =](?:'[^']*'|\S+)|'{_PLACED}=[^']*')")
 FACTS = ("command", "commit", "device", "date")
 
 

@@ -17,8 +17,8 @@ from motion_ray.evaluation.bootstrap import (
     Difference,
     Estimate,
     Observation,
+    against_zero,
     estimate_rate,
-    paired_difference,
 )
 from motion_ray.evaluation.multiple import holm
 from motion_ray.evaluation.statistics import Share
@@ -55,6 +55,16 @@ class Contrast:
     def among(self) -> tuple[str, ...]:
         """Methods whose looks are matched with each other."""
         return self.methods if self.matched else ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether it says that one is more than another, not how many times."""
+        return all(abs(weight) == 1 for weight in self.weights.values())
+
+    @property
+    def otherwise(self) -> str:
+        """What holds where it turned out wrong."""
+        return "the opposite holds" if self.plain else "it is less than that"
 
 
 @dataclass(frozen=True)
@@ -134,9 +144,9 @@ def judge(claims: Sequence[Claim], observed: Mapping[Key, Observed | str]) -> li
         claims: all of a report, since they are corrected together.
         observed: values, or the reason why there are none.
     """
-    reasons = {n: _missing(claim, observed) for n, claim in enumerate(claims)}
+    reasons = {n: reason_for_none(claim, observed) for n, claim in enumerate(claims)}
     contrasts = {
-        n: _contrast(claim, observed)
+        n: against_zero(list(differences(claim, observed).values()))
         for n, claim in enumerate(claims)
         if isinstance(claim, Contrast) and not reasons[n]
     }
@@ -154,7 +164,8 @@ def judge(claims: Sequence[Claim], observed: Mapping[Key, Observed | str]) -> li
     return found
 
 
-def _missing(claim: Claim, observed: Mapping[Key, Observed | str]) -> str:
+def reason_for_none(claim: Claim, observed: Mapping[Key, Observed | str]) -> str:
+    """Why nothing can be said about a claim; empty if something can."""
     for method in claim.methods:
         values = observed.get((method, claim.metric, claim.among), "it was not trained")
         if isinstance(values, str):
@@ -168,7 +179,7 @@ def _missing(claim: Claim, observed: Mapping[Key, Observed | str]) -> str:
 
 def _values(claim: Claim, method: str, observed: Mapping[Key, Observed | str]) -> Observed:
     values = observed[method, claim.metric, claim.among]
-    assert not isinstance(values, str)  # _missing was asked before
+    assert not isinstance(values, str)  # reason_for_none was asked before
     return values
 
 
@@ -178,19 +189,21 @@ def _common(claim: Contrast, observed: Mapping[Key, Observed | str]) -> list[Has
     return [key for key in first if all(key in other for other in others)]
 
 
-def _contrast(claim: Contrast, observed: Mapping[Key, Observed | str]) -> Difference:
-    def summed(sign: float) -> dict[Hashable, Observation]:
-        found = {}
-        for key in _common(claim, observed):
-            terms = [
-                (weight * sign, _values(claim, method, observed)[key])
-                for method, weight in claim.weights.items()
-            ]
-            total = sum(weight * each.value for weight, each in terms if weight > 0)
-            found[key] = Observation(total, terms[0][1].cluster, terms[0][1].stratum)
-        return found
-
-    return paired_difference(summed(1.0), summed(-1.0))
+def differences(
+    claim: Contrast, observed: Mapping[Key, Observed | str]
+) -> dict[Hashable, Observation]:
+    """The weighted sum of every video that all methods of a claim have; at least one if
+    :func:`reason_for_none` has none.
+    """
+    found: dict[Hashable, Observation] = {}
+    for key in _common(claim, observed):
+        terms = [
+            (weight, _values(claim, method, observed)[key])
+            for method, weight in claim.weights.items()
+        ]
+        total = sum(weight * each.value for weight, each in terms)
+        found[key] = Observation(total, terms[0][1].cluster, terms[0][1].stratum)
+    return found
 
 
 def _alike(difference: Difference) -> bool:
@@ -208,9 +221,7 @@ def _of_contrast(claim: Contrast, difference: Difference, p: float | None) -> Ve
         return Verdict(claim, Word.INCONCLUSIVE, f"{said}: it may be chance", estimate, p)
     if estimate.value > 0:
         return Verdict(claim, Word.REPRODUCED, said, estimate, p)
-    plain = all(abs(weight) == 1 for weight in claim.weights.values())
-    which = "the opposite holds" if plain else "it is less than that"
-    return Verdict(claim, Word.NOT, f"{said}: {which}", estimate, p)
+    return Verdict(claim, Word.NOT, f"{said}: {claim.otherwise}", estimate, p)
 
 
 def _of_bound(claim: Bound, observed: Mapping[Key, Observed | str]) -> Verdict:

@@ -22,6 +22,7 @@ from motion_ray.evaluation.scoreboard import (
     group_rows,
     observation,
 )
+from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.experiments import BASE, COUNT, FIRST, IN_SCENE, LAST, NEAREST
 from motion_ray.reproduction.looking import Look
 from motion_ray.reproduction.matching import Matched, matched
@@ -52,6 +53,7 @@ class Findings:
         threshold: cosine that makes a copy; None: copying was not run.
         staged: rows of our results in other scenes, and of drawn clips of them, by scene.
         extra: scores that only scenes are about.
+        to_come: cells that are not trained yet.
     """
 
     looks: Sequence[Look] = ()
@@ -60,8 +62,11 @@ class Findings:
     threshold: float | None = None
     staged: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
     extra: Mapping[str, Value] = field(default_factory=dict)
-    _groups: dict[str, Group | None] = field(default_factory=dict, compare=False)
-    _matched: dict[tuple[str, ...], Matched] = field(default_factory=dict, compare=False)
+    to_come: Sequence[Cell] = ()
+    _groups: dict[str, Group | None] = field(default_factory=dict, init=False, compare=False)
+    _matched: dict[tuple[str, ...], Matched] = field(
+        default_factory=dict, init=False, compare=False
+    )
 
     def group(self, method: str) -> Group | None:
         """Scores of a row of a table over all its cells; None without videos."""

@@ -206,15 +206,17 @@ class Looker:
         return found
 
     def _film(self, trained: Sequence[Trained], force: Workforce) -> Shown:
-        """A few videos of the first cell of each method; written if missing.
+        """A few videos of the first cell of each method, all of one motion and seed; written if
+        missing.
 
         A cell that was trained elsewhere is passed over, unless its videos were brought along.
         """
         found: Shown = {}
         tasks: list[Task] = []
         files: dict[str, list[Path]] = {}
+        first = (self._clips.scale.motions[0], self._clips.scale.headline_seeds[0])
         for each in trained:
-            if each.cell.method in found:
+            if (each.cell.motion, each.cell.seed) != first:
                 continue
             asked = self._asked(each, each.result)
             seed = self._clips.scale.video_seeds[0]

@@ -15,7 +15,14 @@ from motion_ray.files import write_text_atomic
 from motion_ray.manifest import canonical_json
 from motion_ray.reproduction.experiments import BASE
 from motion_ray.reproduction.reproduce import Reproduction
-from motion_ray.reproduction.sections import JUDGED, SCENE_SCORES, Section, counted, scene_titles
+from motion_ray.reproduction.section import Section
+from motion_ray.reproduction.sections import (
+    JUDGED,
+    SCENE_SCORES,
+    counted,
+    provisional,
+    scene_titles,
+)
 
 PAGE, RESULTS = "report.html", "results.json"
 
@@ -51,6 +58,7 @@ def write_page(
             title_of(found, method): [(prompt, _embedded(file)) for prompt, file in made]
             for method, made in found.videos.items()
         },
+        provisional=provisional(len(found.findings.to_come)),
         failed=[(each.cell.name, each.reason) for each in found.findings.failed],
         facts={**facts, **{k: str(v) for k, v in found.measured_with.items()}},
     )
@@ -87,7 +95,9 @@ def results(found: Reproduction, facts: Mapping[str, str]) -> dict[str, Any]:
         },
         "scenes": {title: _scene(found, name) for name, title in scenes.items()},
         "verdicts": {n: [v.to_dict() for v in each] for n, each in verdicts.items()},
+        "other trainings": [each.to_dict() for each in found.survivals],
         "failed": {each.cell.name: each.reason for each in found.findings.failed},
+        "to come": [cell.name for cell in found.findings.to_come],
     }
 
 

@@ -16,7 +16,8 @@ from motion_ray.reproduction.animation import write_animation
 from motion_ray.reproduction.calls import without_places
 from motion_ray.reproduction.page import title_of
 from motion_ray.reproduction.reproduce import Reproduction
-from motion_ray.reproduction.sections import JUDGED, Chart, Section, TableRow, counted
+from motion_ray.reproduction.section import Chart, Section, TableRow
+from motion_ray.reproduction.sections import JUDGED, counted, provisional
 
 README, ANIMATION = "README.md", "videos.gif"
 TAUGHT = "clips that teach it"
@@ -80,7 +81,7 @@ def publish(
 
 
 def _head(found: Reproduction, folder: Path) -> list[str]:
-    scale, guide = found.scale, Path("../../reproduction.md")
+    scale, guide, left = found.scale, Path("../../reproduction.md"), found.findings.to_come
     known = (folder / guide).is_file()
     how = f" [How it is done]({guide})." if known else " docs/reproduction.md says how it is done."
     return [
@@ -91,6 +92,7 @@ def _head(found: Reproduction, folder: Path) -> list[str]:
         "shares or means of videos, every motion weighing the same, with 95 % intervals that "
         f"resample prompts; the paper's numbers stand below ours where it has any.{how}",
         "",
+        *([provisional(len(left)), ""] if left else ()),
     ]
 
 

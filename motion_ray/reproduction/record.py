@@ -153,16 +153,29 @@ class Record:
         statuses = self.statuses()
         return [trial for trial in self.trials.values() if not statuses[trial.identity].state.over]
 
-    def outcomes(self) -> tuple[list[Trained], list[Failed]]:
+    def to_come(self) -> list[Cell]:
+        """Cells without a result: not over, or failed for a reason that is none; in order."""
+        statuses = self.statuses()
+        return [
+            cell for cell, trial in self.trials.items() if not _has_result(statuses[trial.identity])
+        ]
+
+    def outcomes(self, *, so_far: bool = False) -> tuple[list[Trained], list[Failed]]:
         """What became of every cell, in order.
 
+        Args:
+            so_far: leave out those that are :meth:`to_come`.
+
         Raises:
-            MotionRayError: one is not over, or failed for a reason that is no result.
+            MotionRayError: one is to come.
             StoreError: a delta is not in the store any more.
         """
         statuses, store = self.statuses(), DeltaStore(self.store)
         trained, failed = list[Trained](), list[Failed]()
+        left_out = set(self.to_come()) if so_far else set[Cell]()
         for cell in self.cells:
+            if cell in left_out:
+                continue
             end = self.ended.get(cell) or self._end(cell, statuses, store)
             if isinstance(end, Trained):
                 trained.append(end)
@@ -252,6 +265,10 @@ def _settle(record: Record, retry_failed: bool) -> None:
             attempt = record.ledger.start(identity, "read from its folder")
             if attempt is not None:
                 record.ledger.finish(identity, attempt, finished, 0.0)
+
+
+def _has_result(status: TrialStatus) -> bool:
+    return status.state is TrialState.FINISHED or _is_result(status)
 
 
 def _is_result(status: TrialStatus) -> bool:

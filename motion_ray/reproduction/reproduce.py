@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from motion_ray.customization.run import Resolve
+from motion_ray.errors import MotionRayError
 from motion_ray.evaluation.clip import load_image_text_encoder
 from motion_ray.evaluation.scoreboard import Value
 from motion_ray.locks import only_process
@@ -23,6 +24,7 @@ from motion_ray.reproduction.findings import Findings
 from motion_ray.reproduction.kept import Kept, bring
 from motion_ray.reproduction.looking import Looker, OnProgress, Shown
 from motion_ray.reproduction.record import Record, Trained, open_record
+from motion_ray.reproduction.retraining import Survival, survivals_of
 from motion_ray.reproduction.scale import Scale
 from motion_ray.reproduction.scenes import scene_scores, scenes_of
 from motion_ray.reproduction.verdicts import verdicts_of
@@ -56,6 +58,11 @@ class Reproduction:
         """About every claim, by experiment."""
         return verdicts_of(self.findings, self.experiments)
 
+    @cached_property
+    def survivals(self) -> list[Survival]:
+        """Which differences other trainings would show too."""
+        return survivals_of(self.findings, self.experiments)
+
     @property
     def failed_videos(self) -> int:
         """How many videos could not be made; they count as not showing the motion."""
@@ -81,6 +88,7 @@ def reproduce(
     on_trained: Callable[[int], None],
     on_progress: OnProgress,
     retry_failed: bool = False,
+    so_far: bool = False,
     kept: Kept | None = None,
 ) -> Reproduction:
     """Do everything that some tables need.
@@ -98,11 +106,12 @@ def reproduce(
         on_progress: told what is looked at, videos done and their total.
         retry_failed: whether cells that could not be trained, and videos that could not be made,
             are to be tried again.
+        so_far: train nothing more; what is not trained is told as to come.
         kept: of another reproduction; its cells are not trained and its videos not measured again.
 
     Raises:
-        MotionRayError: bad data, a full disk, a folder that was made at another scale, or one that
-            another process works in.
+        MotionRayError: bad data, a full disk, a folder that was made at another scale, one that
+            another process works in, or nothing is trained so far.
     """
     clips = Clips(scale, root / DRAWN)
     clips.check()
@@ -110,22 +119,31 @@ def reproduce(
     with only_process(root, "--out"):
         bring(kept, root)  # before clips are drawn
         cells = cells_of(experiments, clips)
-        record = open_record(
-            root, cells, clips, resolve, retry_failed=retry_failed, ended=kept.cells
-        )
+        again = retry_failed and not so_far  # else a result would become one that is to come
+        record = open_record(root, cells, clips, resolve, retry_failed=again, ended=kept.cells)
         looker = Looker(
             *(clips, root, workplace.open_workforce, on_progress, kept.folder),
             retry_failed=retry_failed,
         )
-        on_record(record, looker.missing(record, scenes))
+        to_come = record.to_come() if so_far else []
+        if to_come and len(to_come) == len(cells):
+            rule = "nothing is trained yet"
+            raise MotionRayError("--so-far", rule, "give the same command without it")
+        if so_far:
+            now, _ = record.outcomes(so_far=True)
+            on_record(record, looker.missing_of(now, scenes))
+        else:
+            on_record(record, looker.missing(record, scenes))
         controls = looker.controls()  # first: a model that cannot be loaded is known at once
-        workplace.train(record)
-        trained, failed = record.outcomes()
+        if not so_far:
+            workplace.train(record)
+        trained, failed = record.outcomes(so_far=so_far)
         on_trained(looker.missing_of(trained, scenes))
         sights = looker.cells(trained, scenes)
     findings = Findings(
         *(sights.looks, controls, failed, looker.threshold, sights.staged),
         _scores(scale, looker) if scenes else {},
+        to_come,
     )
     return Reproduction(
         scale,

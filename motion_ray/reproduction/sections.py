@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from motion_ray.data.puppets.bodies import KINDS
 from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.evaluation.charts import Line, line_chart
 from motion_ray.evaluation.measurement import Measurement
-from motion_ray.evaluation.scoreboard import COPYING_FIRST, RATES, Group
+from motion_ray.evaluation.scoreboard import COPYING_FIRST, NO_REAL_CLIPS, RATES, Group
 from motion_ray.reproduction.claims import Verdict, Word
 from motion_ray.reproduction.experiments import (
     ACCURACY,
@@ -29,6 +28,8 @@ from motion_ray.reproduction.experiments import (
 )
 from motion_ray.reproduction.findings import CurvePoint, Findings
 from motion_ray.reproduction.reproduce import Reproduction
+from motion_ray.reproduction.section import Chart, Section, TableRow
+from motion_ray.reproduction.training_sections import of_retraining, one_by_one
 
 SCORES = (ACCURACY, APPEARANCE, ALIGNMENT, COPYING)
 SCENE_SCORES = (ACCURACY, COUNT, JUMPING, KICKING, TEMPO)
@@ -44,76 +45,19 @@ JUDGED = (
     "another training would differ, are corrected together (Holm). Limits are judged one by one, "
     "by exact intervals. What may be chance is called inconclusive."
 )
-NO_CEILING = (
-    "There are no clips that were not trained on: what the classifier makes of real ones is not "
-    "known, and copying has no negative control."
-)
 Dot = tuple[float, float, tuple[float, float]]
 """x, y and the interval of y."""
 VIDEOS, STEPS = "videos", "steps"
 FLOOR = "appearance_floor"  # the reason of a training that its floor stopped
 
 
-@dataclass(frozen=True)
-class TableRow:
-    """A row as it is shown.
-
-    Attributes:
-        title: of what it is about.
-        cells: (ours, what stands beside it or an empty text) for each column.
-        note: what else is to be known.
-    """
-
-    title: str
-    cells: tuple[tuple[str, str], ...]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing.
-
-    Attributes:
-        title: what it shows.
-        svg: inline; its colours are classes.
-    """
-
-    title: str
-    svg: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """One experiment as it is shown.
-
-    Attributes:
-        title: of the table or figure.
-        first: head of the first column.
-        columns: heads of the others.
-        rows: of the table.
-        verdicts: about its claims.
-        charts: drawings.
-        legend: (title, style) of the lines in them.
-        papers: whether it is the paper's own, not one of what is asked beyond it.
-        note: what is to be kept in mind with the numbers.
-    """
-
-    title: str
-    first: str
-    columns: tuple[str, ...]
-    rows: tuple[TableRow, ...]
-    verdicts: tuple[Verdict, ...] = ()
-    charts: tuple[Chart, ...] = ()
-    legend: tuple[tuple[str, str], ...] = ()
-    papers: bool = True
-    note: str = ""
-
-
 def sections_of(found: Reproduction) -> list[Section]:
-    """Every experiment, its controls, and the trainings of headline methods one by one."""
+    """Every experiment, what of it survives other trainings, its controls, and trainings one by
+    one.
+    """
     verdicts = found.verdicts
     sections = [_section(each, found, verdicts[each.name]) for each in found.experiments]
-    return [*sections, *_controls(found), *_trainings(found)]
+    return [*sections, *of_retraining(found), *_controls(found), *one_by_one(found)]
 
 
 def counted(sections: Sequence[Section]) -> str:
@@ -125,6 +69,11 @@ def counted(sections: Sequence[Section]) -> str:
             each = (f"{words.count(word)} {word}" for word in map(str, Word) if word in words)
             said.append(f"{whose}: {', '.join(each)}.")
     return " ".join(said)
+
+
+def provisional(to_come: int) -> str:
+    """How many trainings are not done yet, and what that means; empty if there are none."""
+    return f"Trainings that are to come: {to_come}; verdicts are provisional." if to_come else ""
 
 
 def shown(metric: str, estimate: Estimate) -> str:
@@ -164,13 +113,22 @@ def _table_row(row: Row, found: Reproduction) -> TableRow:
     findings = found.findings
     group = findings.group(row.method)
     cells = [(_ours(group, metric), _papers(row, metric)) for metric in SCORES]
-    failed = [each for each in findings.failed if each.cell.method == row.method]
-    motions = ", ".join(dict.fromkeys(each.cell.motion for each in failed))
-    notes = [f"{len(failed)} of its trainings failed: {motions}"] if failed else []
+    notes = _untrained(findings, row.method)
     if group is not None:
         notes += [f"{metric}: {reason}" for metric, reason in group.refused.items()]
     videos = _videos(findings.rows(row.method))
     return TableRow(row.title, (*cells, _steps(row, found), (videos, "")), "; ".join(notes))
+
+
+def _untrained(findings: Findings, method: str) -> list[str]:
+    """Which trainings of a method are not behind its numbers, and why."""
+    failed = [each.cell for each in findings.failed]
+    notes = []
+    for cells, what in ((failed, "failed"), (findings.to_come, "to come")):
+        mine = [cell for cell in cells if cell.method == method]
+        motions = ", ".join(dict.fromkeys(cell.motion for cell in mine))
+        notes += [f"{len(mine)} of its trainings {what}: {motions}"] if mine else []
+    return notes
 
 
 def _videos(rows: Sequence[Measurement]) -> str:
@@ -228,7 +186,7 @@ def _controls(found: Reproduction) -> list[Section]:
                 for title, group in groups
                 if group is not None
             ),
-            note=NO_CEILING if ceiling is None else _order(ceiling),
+            note=NO_REAL_CLIPS if ceiling is None else _order(ceiling),
         )
     ]
 
@@ -263,7 +221,8 @@ def _scene_rows(experiment: Experiment, findings: Findings) -> list[TableRow]:
 def _scene_row(title: str, name: str, findings: Findings) -> TableRow:
     ours, drawn = findings.in_scene(name), findings.in_scene(name, drawn=True)
     cells = [_scene_cell(findings, ours, drawn, metric) for metric in SCENE_SCORES]
-    return TableRow(title, (*cells, (_videos(ours), "")))
+    notes = () if name else _untrained(findings, "ours")
+    return TableRow(title, (*cells, (_videos(ours), "")), "; ".join(notes))
 
 
 def _scene_cell(
@@ -276,41 +235,6 @@ def _scene_cell(
     # Where the motion is not recognised there is no tempo: fewer videos than in the last column.
     of = f", of {mine.videos}" if metric == TEMPO else ""
     return shown(metric, mine) + of, beside
-
-
-# --- trainings one by one -------------------------------------------------------------------------
-
-
-def _trainings(found: Reproduction) -> list[Section]:
-    """Accuracy of headline methods by motion and training seed: how much trainings differ."""
-    methods = dict.fromkeys(
-        (row.method, row.title)
-        for experiment in found.experiments
-        for row in experiment.rows
-        if row.headline
-    )
-    motions, seeds = found.scale.motions, found.scale.headline_seeds
-    if len(motions) * len(seeds) < 2 or not methods:
-        return []
-    rows = [
-        TableRow(
-            f"{title}, seed {seed}",
-            tuple((_rights(found.findings, method, motion, seed), "") for motion in motions),
-        )
-        for method, title in methods
-        for seed in seeds
-    ]
-    return [
-        Section("Each training: videos with the motion", "training", tuple(motions), tuple(rows))
-    ]
-
-
-def _rights(findings: Findings, method: str, motion: str, seed: int) -> str:
-    for look in findings.looks:
-        cell = look.cell
-        if look.final and (cell.method, cell.motion, cell.seed) == (method, motion, seed):
-            return f"{sum(row.right for row in look.rows)} of {len(look.rows)}"
-    return "not run"
 
 
 # --- curves ---------------------------------------------------------------------------------------

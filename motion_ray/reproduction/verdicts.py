@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
+from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.evaluation.measurement import Measurement
 from motion_ray.reproduction.claims import Bound, Claim, Contrast, Key, Observed, Verdict, judge
 from motion_ray.reproduction.experiments import (
@@ -33,32 +34,46 @@ def verdicts_of(findings: Findings, experiments: Sequence[Experiment]) -> dict[s
         experiments: all of a report, since their claims are corrected together.
     """
     claims = [(e.name, claim) for e in experiments for claim in e.claims]
-    observed: dict[Key, Observed | str] = {}
-    for _, claim in claims:
-        for method in claim.methods:
-            key = (method, claim.metric, claim.among)
-            if key not in observed:
-                observed[key] = _observed(findings, method, claim)
-    judged = judge([claim for _, claim in claims], observed)
+    every = [claim for _, claim in claims]
+    judged = judge(every, observe(findings, every))
     found: dict[str, list[Verdict]] = {e.name: [] for e in experiments}
     for (name, claim), verdict in zip(claims, judged, strict=True):
-        if verdict.estimate and isinstance(claim, Contrast):
-            basis = _basis(findings, claim, verdict.estimate.videos)
+        basis = _basis(findings, claim, verdict.estimate) if verdict.estimate else ""
+        if basis:
             verdict = replace(verdict, because=f"{verdict.because} ({basis})")
         found[name].append(verdict)
     return found
 
 
-def _basis(findings: Findings, claim: Contrast, videos: int) -> str:
-    """What a difference was measured on, and where looks were matched."""
+def observe(findings: Findings, claims: Sequence[Claim]) -> dict[Key, Observed | str]:
+    """What claims are about: values by :data:`~motion_ray.reproduction.findings.Pair`, or the
+    reason why there are none.
+    """
+    observed: dict[Key, Observed | str] = {}
+    for claim in claims:
+        for method in claim.methods:
+            key = (method, claim.metric, claim.among)
+            if key not in observed:
+                observed[key] = _observed(findings, method, claim)
+    return observed
+
+
+def _basis(findings: Findings, claim: Claim, estimate: Estimate) -> str:
+    """What a difference was measured on, and where looks were matched; of a limit, which motions it
+    does not know.
+    """
     keys = set.intersection(
         *(set(pairs(findings.rows(method, claim.among))) for method in claim.methods)
     )
     seeds = sorted({seed for _, _, _, seed in keys if seed is not None})
-    said = [f"{videos} pairs"]
+    said = [f"{estimate.videos} pairs"] if isinstance(claim, Contrast) else []
     asked = {row.question.motion for look in findings.looks for row in look.rows}
+    asked |= {cell.motion for cell in findings.to_come}
+    asked |= {each.cell.motion for each in findings.failed}
     if missing := sorted(asked - {motion for motion, *_ in keys}):
-        said.append(f"without {', '.join(missing)}, which not all could be trained for")
+        said.append(f"without {', '.join(missing)}, of which there is nothing to compare")
+    if isinstance(claim, Bound):
+        return ", ".join(said)
     if seeds:
         said.append(f"training seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}")
     if claim.among:
@@ -79,12 +94,14 @@ def _observed(findings: Findings, method: str, claim: Claim) -> Observed | str:
         reason = _untellable(findings, method.removeprefix(IN_SCENE), rows, claim)
         if reason:
             return reason
-    if claim.among and not rows and all(map(findings.rows, claim.among)):
+    if claim.among and not rows and _in_common(findings, claim.among):
         return "no looks of all keep the same appearance"
     if claim.among and not rows:
         rows = findings.rows(method)  # there is one whose absence is the reason
     if not rows:
         trained = "ours" if method.startswith(IN_SCENE) else method
+        if any(cell.method == trained for cell in findings.to_come):
+            return "it is not trained yet"
         reasons = [each.reason for each in findings.failed if each.cell.method == trained]
         return reasons[0] if reasons else "it was not trained"
     group = findings.score(rows) if claim.metric in (COPYING, NEAREST) else None
@@ -92,6 +109,12 @@ def _observed(findings: Findings, method: str, claim: Claim) -> Observed | str:
         return group.refused[COPYING]
     values = findings.observations(rows, claim.metric)
     return f"{claim.metric} was not run" if values is None else values
+
+
+def _in_common(findings: Findings, methods: Sequence[str]) -> bool:
+    """Whether there is a motion and a seed that all were trained for."""
+    cells = [{look.cell for look in findings.looks if look.cell.method == m} for m in methods]
+    return bool(set.intersection(*({(c.motion, c.seed) for c in own} for own in cells)))
 
 
 def _untellable(findings: Findings, name: str, rows: Sequence[Measurement], claim: Claim) -> str:

@@ -58,6 +58,7 @@ def test_the_whole_protocol_is_run_shown_and_kept(
     assert main(line) == 0
     assert "--clip-model: the embedded model knows drawn puppets only" in caplog.text
     shown = " ".join(capsys.readouterr().out.split())
+    assert "No real clips that were not trained on were looked at" in shown
     assert "copy detector: not run" in shown and "2 prompts of the list 'prompts'" in shown
     rows, measured_with = read_table(tmp_path / "out" / "rows.parquet")
     assert [row.question.part for row in rows] == [Part.CUSTOMIZED] * 4 + [Part.BASE] * 4

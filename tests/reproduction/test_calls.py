@@ -51,7 +51,12 @@ def test_two_calls_of_one_second_stay_two_and_one_is_known_wherever_it_wrote(
     remember(tmp_path, SECOND, "results.json")
     remember(tmp_path, there, "results.json")
     assert recall(tmp_path, "results.json") == [SECOND, there]
-    for where in ("--out /mnt/a", "--out=b", "--publish '/mnt/a b' --plain", "'--known=/mnt/a b'"):
+    for where in (
+        "--out /mnt/a",
+        "--out=b",
+        "--publish '/mnt/a b' --plain --so-far",
+        "'--known=/mnt/a b'",
+    ):
         assert replace(SECOND, command=f"{SECOND.command} {where}").key == SECOND.key
     quoted = "reproduce all --out x --motions 'swiping down' drumming"
     assert without_places(quoted) == "reproduce all --motions 'swiping down' drumming"

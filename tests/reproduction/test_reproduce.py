@@ -11,7 +11,7 @@ import pytest
 from motion_ray.cluster.paths import with_absolute_paths
 from motion_ray.config import SamplingConfig
 from motion_ray.data.puppets.folders import write_motion_folder, write_regularization_folder
-from motion_ray.errors import BaseModelError
+from motion_ray.errors import BaseModelError, MotionRayError
 from motion_ray.evaluation.evaluator import EvaluationSettings
 from motion_ray.reproduction.experiments import BASE, EXPERIMENTS
 from motion_ray.reproduction.kept import Kept, keep, read_kept
@@ -55,7 +55,12 @@ def scale(tmp_path: Path) -> Scale:
 
 
 def run(
-    scale: Scale, out: Path, kept: Kept | None = None, told: list[int] | None = None
+    scale: Scale,
+    out: Path,
+    kept: Kept | None = None,
+    told: list[int] | None = None,
+    *,
+    so_far: bool = False,
 ) -> tuple[Reproduction, list[str], int]:
     """What was found, the cells in order, and how many steps were trained for it. ``told`` gets how
     many videos were to be measured once all was trained.
@@ -74,6 +79,7 @@ def run(
         on_record=lambda record, videos: cells.extend(cell.name for cell in record.trials),
         on_trained=([] if told is None else told).append,
         on_progress=lambda what, done, total: None,
+        so_far=so_far,
         kept=kept,
     )
     return found, cells, len(steps)
@@ -128,6 +134,20 @@ def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path, monkey
         "ours": 2,
         "tune-a-video": 2,
     }
+    monkeypatch.undo()
+    more = replace(scale, seeds=(0, 1), headline_seeds=(0, 1))
+    told.clear()
+    partly, cells, steps = run(more, elsewhere, read_kept(shelf), told, so_far=True)
+    assert told == [0]
+    assert cells == ["tune-a-video--dabbing--s1", "ours--dabbing--s1"] and steps == 0
+    assert [cell.name for cell in partly.findings.to_come] == cells
+    assert partly.findings.looks == taken.findings.looks
+    text = write_page(elsewhere, partly, sections_of(partly), {}).read_text()
+    assert "Trainings that are to come: 2; verdicts are provisional." in text
+    assert "1 of its trainings to come: dabbing" in text
+    with pytest.raises(MotionRayError, match="--so-far: nothing is trained yet"):
+        run(replace(scale, headline_seeds=(2,), seeds=(2,)), tmp_path / "new", so_far=True)
+
     monkeypatch.setattr("motion_ray.evaluation.workforce.open_evaluator", refuse)
     other = replace(scale, settings=replace(scale.settings, classifier="elsewhere"))
     with pytest.raises(BaseModelError, match="are loaded"):  # they say whether rows are theirs

@@ -11,10 +11,11 @@ from motion_ray.recipes.puppet import puppet
 from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.experiments import COUNT, EXPERIMENTS, JUMPING
 from motion_ray.reproduction.findings import Findings
-from motion_ray.reproduction.record import Learned, Trained
+from motion_ray.reproduction.record import Failed, Learned, Trained
 from motion_ray.reproduction.reproduce import Reproduction
 from motion_ray.reproduction.scale import Scale, puppet_scale
-from motion_ray.reproduction.sections import Section, counted, sections_of
+from motion_ray.reproduction.section import Section
+from motion_ray.reproduction.sections import counted, sections_of
 from tests.reproduction.samples import PROMPTS, THRESHOLD, controls, look, row
 
 
@@ -62,12 +63,25 @@ def test_each_training_of_a_headline_method_is_told() -> None:
         ("ours, seed 1", ["11 of 30", "not run"]),
     ]
     assert last not in sections(findings, "table2b")  # one training shows no spread
+    late = [Cell("ours", "drumming", 0), Cell("temporal-none", "dabbing", 1)]
+    more = replace(findings, to_come=late, failed=[Failed(Cell("ours", "drumming", 1), "no")])
+    table, *_, last = sections(more, "table2b", scale=replace(scale, seeds=(0, 1)))
+    assert [(r.title, [ours for ours, _ in r.cells]) for r in last.rows] == [
+        ("ours, seed 0", ["10 of 30", "to come"]),
+        ("ours, seed 1", ["11 of 30", "failed"]),
+        ("no temporal layers, seed 0", ["not run", "not run"]),
+        ("no temporal layers, seed 1", ["to come", "not run"]),
+    ]
+    assert [each.note for each in table.rows] == [
+        "1 of its trainings failed: drumming; 1 of its trainings to come: drumming",
+        "1 of its trainings to come: dabbing",
+    ]
 
 
 def test_without_real_clips_the_other_controls_stand_there_and_it_says_so() -> None:
     base = [each for each in controls("dabbing", known=3) if each.question.part is Part.BASE]
     section = sections(Findings([look(Cell("ours", "dabbing", 0), 900, 24)], base), "table2b")[1]
-    assert section.note.startswith("There are no clips that were not trained on")
+    assert section.note.startswith("No real clips that were not trained on were looked at")
     cells = {each.title: each.cells[0][0][:6] for each in section.rows}
     assert cells == {"base model, asked in words": "10.0 %", "ours": "80.0 %"}
 

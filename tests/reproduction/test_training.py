@@ -53,6 +53,9 @@ def test_a_stopped_reproduction_goes_on_and_repeats_no_cell(open_tiny: OpenTiny)
     assert states(record) == [TrialState.FINISHED, TrialState.WAITING, TrialState.WAITING]
     with pytest.raises(MotionRayError, match="is not trained: the reproduction was stopped"):
         record.outcomes()
+    trained, failed = record.outcomes(so_far=True)
+    assert [each.cell.name for each in trained] == [CELLS[0]] and not failed
+    assert [cell.name for cell in record.to_come()] == list(CELLS[1:])
 
     again, second = open_tiny(), Steps()
     assert [trial.motion for trial in again.waiting()] == list(CELLS[1:])
@@ -65,6 +68,7 @@ def test_a_stopped_reproduction_goes_on_and_repeats_no_cell(open_tiny: OpenTiny)
         assert store.resolve(each.result.reference).name == each.cell.name
         assert each.result == each.deltas[4] and each.result.step == 4
         assert each.stopped == "max_steps" and each.seconds > 0
+    assert not again.to_come() and again.outcomes(so_far=True) == (trained, failed)
     assert list(trained[0].deltas) == [2, 4]  # figure 7 looks at ours on the way
     kinds = [event.kind for event in again.ledger.history(again.trials[trained[1].cell].identity)]
     assert kinds == ["started", "interrupted", "started", "finished"]
@@ -108,6 +112,7 @@ def test_a_cell_that_cannot_be_trained_is_a_result_and_stops_nobody(open_tiny: O
     assert "below the floor 0.99" in failed[0].reason
     again = open_tiny(IMPOSSIBLE)
     assert not again.waiting() and again.outcomes() == (trained, failed)
+    assert not again.to_come()  # it has its result
     assert len(open_tiny(IMPOSSIBLE, retry_failed=True).waiting()) == 3
 
 
@@ -119,6 +124,7 @@ def test_a_failure_of_the_machine_is_no_result_and_is_tried_again(open_tiny: Ope
         record.ledger.fail(trial.identity, attempt, "the disk is full", error=error)
     with pytest.raises(MotionRayError, match="ours--slide--s0: is not trained: the disk is full"):
         record.outcomes()
+    assert [cell.name for cell in record.to_come()] == list(CELLS[:2])
     assert [trial.motion for trial in open_tiny().waiting()] == list(CELLS[:2])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from motion_ray.evaluation.measurement import Measurement, Part
@@ -61,6 +63,25 @@ def test_a_method_that_cannot_be_trained_says_why():
     verdicts = judged(found, "table1")
     because = {v.because for v in verdicts if "dreambooth" in v.claim.methods}
     assert because == {"dreambooth: the loss is nan"}
+
+
+def test_what_is_to_come_is_told_first_and_motions_without_it_are_named():
+    """One training failed, another is to come, and of one motion there is nothing yet."""
+    late = [Cell("dreambooth", "drumming", 0), Cell("ours", "drumming", 0)]
+    failed = [Failed(THEIRS, "the loss is nan")]
+    found = Findings([look(OURS, 1, 5)], controls("dabbing"), failed, to_come=late)
+    because = {v.because for v in judged(found, "table1") if "dreambooth" in v.claim.methods}
+    assert because == {"dreambooth: it is not trained yet"}
+    learned = [look(OURS, 1, 30), look(THEIRS, 1, 0)]
+    verdict = judged(replace(found, looks=learned, failed=()), "table1")[2]
+    assert verdict.word is Word.REPRODUCED
+    assert "without drumming, of which there is nothing to compare" in verdict.because
+    crabs = look(OURS, 1, 30)
+    rows = [replace(r, question=replace(r.question, kind="crab")) for r in crabs.rows]
+    kinds = judged(replace(found, looks=[replace(crabs, rows=tuple(rows))]), "beyond")
+    [limit] = [v for v in kinds if "to a crab" in v.claim.text]
+    assert limit.word is Word.REPRODUCED
+    assert limit.because.endswith("(without drumming, of which there is nothing to compare)")
 
 
 def test_methods_are_paired_by_motion_prompt_and_seed():
