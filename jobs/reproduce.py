@@ -53,6 +53,13 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--motions", nargs="+", help="instead of the scale's")
     parser.add_argument("--seeds", nargs="+", type=int, help="of training, for every method")
+    parser.add_argument(
+        "--headline",
+        nargs="+",
+        choices=[*EXPERIMENTS, "all"],
+        default=[],
+        help="tables all of whose methods are trained as often as ours",
+    )
     parser.add_argument("--prompts", type=int, help="how many, instead of the scale's")
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=C", help="a setting of every recipe"
@@ -112,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _reproduce(options: argparse.Namespace, command: str) -> int:
     """How many videos could not be made."""
-    scale, experiments = scale_of(options), chosen(options.what)
+    scale, experiments = scale_of(options), chosen(options.what, options.headline)
     quick = "-quick" if options.quick else ""
     named = options.out or f"reproduction-{scale.name}{quick}"
     out = lasting_path(str(named), "--out", Path.cwd())
@@ -190,10 +197,25 @@ def _work(
     return found, list(known.values()) or [call]
 
 
-def chosen(what: Iterable[str]) -> list[Experiment]:
-    """The experiments that names stand for, each once."""
-    names = [n for name in what for n in (PAPERS_OWN if name == "all" else (name,))]
-    return [EXPERIMENTS[name] for name in dict.fromkeys(names)]
+def chosen(what: Iterable[str], headline: Iterable[str] = ()) -> list[Experiment]:
+    """The experiments that names stand for, each once.
+
+    Args:
+        what: names of experiments, or ``all``.
+        headline: of those whose methods are all headline methods.
+    """
+    often = _named(headline)
+    return [
+        replace(each, rows=tuple(replace(row, headline=True) for row in each.rows))
+        if name in often
+        else each
+        for name, each in ((name, EXPERIMENTS[name]) for name in _named(what))
+    ]
+
+
+def _named(what: Iterable[str]) -> list[str]:
+    names = (n for name in what for n in (PAPERS_OWN if name == "all" else (name,)))
+    return list(dict.fromkeys(names))
 
 
 def scale_of(options: argparse.Namespace) -> Scale:

@@ -99,16 +99,26 @@ class Looker:
         """Cosine that makes a copy; None if copying is not run. Known after :meth:`controls`."""
         return self.measured_with["copy threshold"]
 
-    def missing(self, record: Record, scenes: Mapping[str, PromptList]) -> int:
+    def missing(
+        self, record: Record, scenes: Mapping[str, PromptList], *, so_far: bool = False
+    ) -> int:
         """How many videos are to be measured, if no floor ends a cell early.
 
         Args:
             record: of the cells.
             scenes: as for :meth:`cells`.
+            so_far: whether no cell is trained any more.
         """
-        looks = {cell: _looks_at(trial.config) for cell, trial in record.trials.items()}
-        elsewhere = [each for each in record.ended.values() if isinstance(each, Trained)]
-        return self._missing(looks | _looks_of(elsewhere), scenes)
+        trained, _ = record.outcomes(so_far=True)
+        waiting = [] if so_far else record.to_come()
+        ours = sum(cell.method == "ours" for cell in waiting)
+        asked = sum(_looks_at(record.trials[cell].config) for cell in waiting)
+        asked = (asked + len(scenes) * ours) * len(self._clips.scale.video_seeds)
+        if ours and not any(each.cell.method == "ours" for each in trained):
+            asked += len(scenes) * len(
+                self._clips.scale.motions
+            )  # drawn clips, which no seed changes
+        return self.missing_of(trained, scenes) + asked * len(self._prompts)
 
     def missing_of(self, trained: Sequence[Trained], scenes: Mapping[str, PromptList]) -> int:
         """How many videos of cells that are trained are to be measured, and of controls.
@@ -117,31 +127,30 @@ class Looker:
             trained: the cells.
             scenes: as for :meth:`cells`.
         """
-        return self._missing(_looks_of(trained), scenes)
-
-    def _missing(self, looks: Mapping[Cell, int], scenes: Mapping[str, PromptList]) -> int:
-        asked = sum(looks.values())
-        asked += len(scenes) * sum(cell.method == "ours" for cell in looks)
-        asked *= len(self._clips.scale.video_seeds)
-        # Of every motion the base in words and drawn clips, which no seed changes.
-        asked += len(self._clips.scale.motions) * (
-            len(self._clips.scale.video_seeds) + 1 + len(scenes)
-        )
-        known = sum(len(each.answered()) for each in self._evaluators.values())
-        return max(0, asked * len(self._prompts) - known)
+        asked = {False: self._controls(), True: list[Asked]()}
+        for inflated, every in asked.items():
+            mine = [each for each in trained if each.config.inflate is inflated]
+            for each, _, delta in _deltas(mine):
+                every += self._asked(each, delta)
+            for questions in ({} if inflated else self._staged(mine, scenes)).values():
+                every += questions
+        return sum(self._evaluators[turned].missing(every) for turned, every in asked.items())
 
     def controls(self) -> list[Measurement]:
         """The base asked in words (floor), and real clips (ceiling, and control of copying)."""
+        asked = self._controls()
+        with self._evaluators[False].opened(asked) as force:
+            self.measured_with = dict(force.measured_with)
+            return self._rows(asked, False, "the base and real clips", force)
+
+    def _controls(self) -> list[Asked]:
         scale = self._clips.scale
         motions = [self._clips.evaluated(motion) for motion in scale.motions]
-        asked = [
+        return [
             each
             for each in ask_all(motions, self._prompts, scale.video_seeds)
             if each.question.part is not Part.CUSTOMIZED
         ]
-        with self._evaluators[False].opened(asked) as force:
-            self.measured_with = dict(force.measured_with)
-            return self._rows(asked, False, "the base and real clips", force)
 
     def cells(
         self, trained: Sequence[Trained], scenes: Mapping[str, PromptList] | None = None
@@ -271,10 +280,6 @@ def _looks_at(config: CustomizationConfig) -> int:
     """How many deltas a cell gives, if no floor ends it early."""
     on_the_way = (config.max_steps - 1) // config.validation.every
     return 1 + (on_the_way if config.validation.publish else 0)
-
-
-def _looks_of(trained: Sequence[Trained]) -> dict[Cell, int]:
-    return {each.cell: len(each.deltas) for each in trained}
 
 
 def _deltas(trained: Sequence[Trained]) -> list[tuple[Trained, int, Learned]]:

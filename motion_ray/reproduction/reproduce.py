@@ -129,11 +129,7 @@ def reproduce(
         if to_come and len(to_come) == len(cells):
             rule = "nothing is trained yet"
             raise MotionRayError("--so-far", rule, "give the same command without it")
-        if so_far:
-            now, _ = record.outcomes(so_far=True)
-            on_record(record, looker.missing_of(now, scenes))
-        else:
-            on_record(record, looker.missing(record, scenes))
+        on_record(record, looker.missing(record, scenes, so_far=so_far))
         controls = looker.controls()  # first: a model that cannot be loaded is known at once
         if not so_far:
             workplace.train(record)

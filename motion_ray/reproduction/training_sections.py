@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from motion_ray.data.puppets.folders import slug
 from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.findings import Findings
@@ -40,7 +41,8 @@ def of_retraining(found: Reproduction) -> list[Section]:
 
 
 def _survival(survival: Survival, motions: Sequence[str]) -> TableRow:
-    missing = [motion for motion in motions if motion not in survival.motions]
+    there = {slug(motion) for motion in survival.motions}  # rows name it as its folder is called
+    missing = [motion for motion in motions if slug(motion) not in there]
     cells = (
         _of_trainings(survival.estimate),
         f"{survival.better} of {survival.trainings}",

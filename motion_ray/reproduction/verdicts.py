@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
+from motion_ray.data.puppets.folders import slug
 from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.evaluation.measurement import Measurement
 from motion_ray.reproduction.claims import Bound, Claim, Contrast, Key, Observed, Verdict, judge
@@ -67,10 +68,10 @@ def _basis(findings: Findings, claim: Claim, estimate: Estimate) -> str:
     )
     seeds = sorted({seed for _, _, _, seed in keys if seed is not None})
     said = [f"{estimate.videos} pairs"] if isinstance(claim, Contrast) else []
-    asked = {row.question.motion for look in findings.looks for row in look.rows}
-    asked |= {cell.motion for cell in findings.to_come}
-    asked |= {each.cell.motion for each in findings.failed}
-    if missing := sorted(asked - {motion for motion, *_ in keys}):
+    cells = [look.cell for look in findings.looks]
+    cells += [*findings.to_come, *(each.cell for each in findings.failed)]
+    there = {slug(motion) for motion, *_ in keys}  # rows name a motion as its folder is called
+    if missing := sorted({c.motion for c in cells if slug(c.motion) not in there}):
         said.append(f"without {', '.join(missing)}, of which there is nothing to compare")
     if isinstance(claim, Bound):
         return ", ".join(said)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from jobs.reproduce import arguments, chosen, main, scale_of
+from motion_ray.reproduction.cells import cells_of
+from motion_ray.reproduction.clips import Clips
 from motion_ray.reproduction.experiments import EXPERIMENTS
+from motion_ray.reproduction.scale import puppet_scale
 
 
 def test_all_is_the_papers_own():
@@ -15,6 +18,17 @@ def test_all_is_the_papers_own():
     assert not {"clips", "ranks", "rates", "beyond"} & set(names)
     assert [e.name for e in chosen(["table2c"])] == ["table2c"]
     assert [e.name for e in chosen(["clips", "all", "fig7", "clips"])] == ["clips", *names]
+
+
+def test_methods_of_some_tables_can_be_trained_as_often_as_ours(tmp_path):
+    """Twelve methods of the paper with three seeds, three numbers of clips with one."""
+    clips = Clips(puppet_scale(), tmp_path)
+    usual = cells_of(chosen(["all", "clips"]), clips)
+    more = cells_of(chosen(["all", "clips"], ["all"]), clips)
+    motions = len(clips.scale.motions)
+    assert len(usual) == motions * (2 * 3 + 10 + 3)
+    assert len(more) == len(set(more)) == motions * (12 * 3 + 3)
+    assert {cell.method for cell in more if cell.seed and cell.method.startswith("clips")} == set()
 
 
 def test_a_scale_can_be_narrowed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from motion_ray.data.puppets.folders import slug
 from motion_ray.evaluation.copying import NearestFrame
 from motion_ray.evaluation.measurement import Measurement, Part, Question, Scores
 from motion_ray.reproduction.cells import Cell
@@ -28,7 +29,7 @@ def row(
 ) -> Measurement:
     """One video of a motion and prompt."""
     question = Question(
-        *(part, motion, motion, prompt, 0, f"prompt {prompt}"),
+        *(part, slug(motion), motion, prompt, 0, f"prompt {prompt}"),
         reference=reference,
         delta=reference,
         training_seed=seed if part is Part.CUSTOMIZED else None,

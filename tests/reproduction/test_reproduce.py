@@ -16,6 +16,7 @@ from motion_ray.evaluation.evaluator import EvaluationSettings
 from motion_ray.reproduction.experiments import BASE, EXPERIMENTS
 from motion_ray.reproduction.kept import Kept, keep, read_kept
 from motion_ray.reproduction.page import PAGE, RESULTS, write_page
+from motion_ray.reproduction.record import Record
 from motion_ray.reproduction.reproduce import Reproduction, reproduce
 from motion_ray.reproduction.scale import Scale, puppet_scale
 from motion_ray.reproduction.sections import sections_of
@@ -63,10 +64,16 @@ def run(
     so_far: bool = False,
 ) -> tuple[Reproduction, list[str], int]:
     """What was found, the cells in order, and how many steps were trained for it. ``told`` gets how
-    many videos were to be measured once all was trained.
+    many videos were to be measured before anything was done, and once all was trained.
     """
     cells: list[str] = []
     steps: list[str] = []
+    told = [] if told is None else told
+
+    def begin(record: Record, videos: int) -> None:
+        cells.extend(cell.name for cell in record.trials)
+        told.append(videos)
+
     out.mkdir(exist_ok=True)
     found = reproduce(
         [EXPERIMENTS[name] for name in ("fig5", "fig7", "appendix-d", "beyond")],
@@ -76,8 +83,8 @@ def run(
             out, "cpu", lambda who, item: steps.append(who) if isinstance(item, StepDone) else None
         ),
         resolve=lambda config: with_absolute_paths(config, Path.cwd()),
-        on_record=lambda record, videos: cells.extend(cell.name for cell in record.trials),
-        on_trained=([] if told is None else told).append,
+        on_record=begin,
+        on_trained=told.append,
         on_progress=lambda what, done, total: None,
         so_far=so_far,
         kept=kept,
@@ -90,7 +97,8 @@ def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path, monkey
     out = tmp_path / "out"
     told: list[int] = []
     found, cells, steps = run(scale, out, told=told)
-    assert told == [2 * (3 + 5) + 2 * 5]  # of looks and scenes, and of scenes' drawn clips
+    looked = 2 * (3 + 5) + 2 * 5  # of looks and scenes, and of scenes' drawn clips
+    assert told == [looked + 4, looked]  # two of the base in words and two real clips before
     assert cells == ["tune-a-video--dabbing--s0", "ours--dabbing--s0"]
     assert steps == 4
     looks = {(look.cell.method, look.step, look.final) for look in found.findings.looks}
@@ -138,7 +146,7 @@ def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path, monkey
     more = replace(scale, seeds=(0, 1), headline_seeds=(0, 1))
     told.clear()
     partly, cells, steps = run(more, elsewhere, read_kept(shelf), told, so_far=True)
-    assert told == [0]
+    assert told == [0, 0]
     assert cells == ["tune-a-video--dabbing--s1", "ours--dabbing--s1"] and steps == 0
     assert [cell.name for cell in partly.findings.to_come] == cells
     assert partly.findings.looks == taken.findings.looks
