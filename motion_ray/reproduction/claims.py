@@ -24,6 +24,7 @@ from motion_ray.evaluation.multiple import holm
 from motion_ray.evaluation.statistics import Share
 
 LEVEL = 0.05
+CHANCE = "it may be chance"
 Observed = Mapping[Hashable, Observation]
 """Values of one score of one method, by what makes two videos a pair."""
 Key = tuple[str, str, tuple[str, ...]]
@@ -218,7 +219,7 @@ def _of_contrast(claim: Contrast, difference: Difference, p: float | None) -> Ve
         return Verdict(claim, Word.INCONCLUSIVE, because, estimate)
     said = f"{_sum(claim)} is {estimate}, p = {p:.3g} after correction"
     if p >= LEVEL:
-        return Verdict(claim, Word.INCONCLUSIVE, f"{said}: it may be chance", estimate, p)
+        return Verdict(claim, Word.INCONCLUSIVE, f"{said}: {CHANCE}", estimate, p)
     if estimate.value > 0:
         return Verdict(claim, Word.REPRODUCED, said, estimate, p)
     return Verdict(claim, Word.NOT, f"{said}: {claim.otherwise}", estimate, p)

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from motion_ray.data.puppets.bodies import KINDS
+from motion_ray.data.puppets.folders import slug
 from motion_ray.evaluation.bootstrap import (
     Estimate,
     Observation,
@@ -194,6 +195,17 @@ def pairs(rows: Iterable[Measurement]) -> dict[Pair, Measurement]:
     """Rows by what makes two of different methods a pair."""
     asked = ((row.question, row) for row in rows)
     return {(q.motion, q.prompt, q.seed, q.training_seed): row for q, row in asked}
+
+
+def absent(motions: Iterable[str], rows: Iterable[str]) -> list[str]:
+    """Motions, as a scale names them, that rows have none of, each once.
+
+    Args:
+        motions: in words.
+        rows: names of motions in rows, which are those of their folders.
+    """
+    there = {slug(motion) for motion in rows}
+    return [motion for motion in dict.fromkeys(motions) if slug(motion) not in there]
 
 
 def _nearest(row: Measurement) -> float | None:

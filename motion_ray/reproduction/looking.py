@@ -130,10 +130,7 @@ class Looker:
         asked = {False: self._controls(), True: list[Asked]()}
         for inflated, every in asked.items():
             mine = [each for each in trained if each.config.inflate is inflated]
-            for each, _, delta in _deltas(mine):
-                every += self._asked(each, delta)
-            for questions in ({} if inflated else self._staged(mine, scenes)).values():
-                every += questions
+            every += self._plan(mine, scenes, inflated)[2]
         return sum(self._evaluators[turned].missing(every) for turned, every in asked.items())
 
     def controls(self) -> list[Measurement]:
@@ -171,10 +168,7 @@ class Looker:
             mine = [each for each in trained if each.config.inflate is inflated]
             if not mine:
                 continue
-            asked = [(each, step, self._asked(each, delta)) for each, step, delta in _deltas(mine)]
-            staged = {} if inflated else self._staged(mine, scenes or {})
-            every = [each for _, _, questions in asked for each in questions]
-            every += [each for questions in staged.values() for each in questions]
+            asked, staged, every = self._plan(mine, scenes or {}, inflated)
             with self._evaluators[inflated].opened(every) as force:
                 sights.looks += self._looks(asked, inflated, force)
                 for name, questions in staged.items():
@@ -184,6 +178,16 @@ class Looker:
         order = {each.cell: number for number, each in enumerate(trained)}
         sights.looks.sort(key=lambda look: (order[look.cell], look.step))
         return sights
+
+    def _plan(
+        self, trained: Sequence[Trained], scenes: Mapping[str, PromptList], inflated: bool
+    ) -> tuple[list[tuple[Trained, int, list[Asked]]], dict[str, list[Asked]], list[Asked]]:
+        """Questions by cell and step, by scene, and all together."""
+        asked = [(each, step, self._asked(each, delta)) for each, step, delta in _deltas(trained)]
+        staged = {} if inflated else self._staged(trained, scenes)
+        every = [each for _, _, questions in asked for each in questions]
+        every += [each for questions in staged.values() for each in questions]
+        return asked, staged, every
 
     def _looks(
         self, asked: Sequence[tuple[Trained, int, list[Asked]]], inflated: bool, force: Workforce

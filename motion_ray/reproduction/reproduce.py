@@ -17,7 +17,7 @@ from motion_ray.evaluation.clip import load_image_text_encoder
 from motion_ray.evaluation.scoreboard import Value
 from motion_ray.locks import only_process
 from motion_ray.reproduction.cells import cells_of
-from motion_ray.reproduction.claims import Verdict
+from motion_ray.reproduction.claims import Key, Observed, Verdict
 from motion_ray.reproduction.clips import DRAWN, Clips
 from motion_ray.reproduction.experiments import Experiment
 from motion_ray.reproduction.findings import Findings
@@ -27,7 +27,7 @@ from motion_ray.reproduction.record import Record, Trained, open_record
 from motion_ray.reproduction.retraining import Survival, survivals_of
 from motion_ray.reproduction.scale import Scale
 from motion_ray.reproduction.scenes import scene_scores, scenes_of
-from motion_ray.reproduction.verdicts import verdicts_of
+from motion_ray.reproduction.verdicts import observe, verdicts_of
 from motion_ray.reproduction.workplace import Workplace
 
 
@@ -56,12 +56,16 @@ class Reproduction:
     @cached_property
     def verdicts(self) -> dict[str, list[Verdict]]:
         """About every claim, by experiment."""
-        return verdicts_of(self.findings, self.experiments)
+        return verdicts_of(self.findings, self.experiments, self._observed)
 
     @cached_property
     def survivals(self) -> list[Survival]:
         """Which differences other trainings would show too."""
-        return survivals_of(self.findings, self.experiments)
+        return survivals_of(self.experiments, self._observed)
+
+    @cached_property
+    def _observed(self) -> dict[Key, Observed | str]:
+        return observe(self.findings, self.experiments)
 
     @property
     def failed_videos(self) -> int:

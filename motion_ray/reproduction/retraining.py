@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from motion_ray.evaluation.bootstrap import Difference, Estimate, Observation, against_zero
+from motion_ray.evaluation.bootstrap import Estimate, Observation, against_zero
 from motion_ray.evaluation.multiple import holm
 from motion_ray.reproduction.claims import (
+    CHANCE,
     LEVEL,
     Contrast,
     Key,
@@ -27,12 +28,10 @@ from motion_ray.reproduction.claims import (
     reason_for_none,
 )
 from motion_ray.reproduction.experiments import Experiment
-from motion_ray.reproduction.findings import Findings
-from motion_ray.reproduction.verdicts import observe
 
 FEWEST = 6  # trainings: of five, p cannot be below LEVEL whatever they show
 SAME = 1e-9  # means of a training that differ by rounding alone
-SURVIVES, CHANCE = "yes", "it may be chance"
+SURVIVES = "yes"
 
 
 @dataclass(frozen=True)
@@ -81,34 +80,31 @@ class Survival:
         }
 
 
-def survivals_of(findings: Findings, experiments: Sequence[Experiment]) -> list[Survival]:
+def survivals_of(
+    experiments: Sequence[Experiment], observed: Mapping[Key, Observed | str]
+) -> list[Survival]:
     """Of every difference that was measured, in the order of the claims.
 
     Those of too few trainings could not be found whichever way these pointed, so they are no reason
     to be stricter with the others (the first step of R. Tarone's, 1990).
 
     Args:
-        findings: everything that was seen.
         experiments: all of a report, since their claims are corrected together.
+        observed: what :func:`motion_ray.reproduction.verdicts.observe` has of them.
     """
-    claims = [c for each in experiments for c in each.claims if isinstance(c, Contrast)]
-    observed = observe(findings, claims)
-    found: list[Survival] = []
-    raw: dict[int, float] = {}
-    for claim in claims:
-        if reason_for_none(claim, observed):
-            continue
-        survival, difference = _survival(claim, observed)
-        if survival.trainings >= FEWEST:
-            raw[len(found)] = difference.p
-        found.append(survival)
+    found = [
+        _survival(claim, observed)
+        for each in experiments
+        for claim in each.claims
+        if isinstance(claim, Contrast) and not reason_for_none(claim, observed)
+    ]
+    raw = {n: each.p for n, each in enumerate(found) if each.p is not None}
     corrected = holm(raw)
     return [replace(each, p=corrected.get(number)) for number, each in enumerate(found)]
 
 
-def _survival(
-    claim: Contrast, observed: Mapping[Key, Observed | str]
-) -> tuple[Survival, Difference]:
+def _survival(claim: Contrast, observed: Mapping[Key, Observed | str]) -> Survival:
+    """With p not yet corrected."""
     values: dict[tuple[str, int], list[float]] = {}
     for pair, each in differences(claim, observed).items():
         assert isinstance(pair, tuple)  # findings name videos by Pair
@@ -116,6 +112,7 @@ def _survival(
         values.setdefault((motion, seed), []).append(each.value)
     trainings = [Observation(fmean(own), key, key[0]) for key, own in values.items()]
     better, worse = (sum(sign * each.value > SAME for each in trainings) for sign in (1, -1))
-    found = against_zero(trainings)
+    found, number = against_zero(trainings), len(trainings)
     motions = tuple(dict.fromkeys(motion for motion, _ in values))
-    return Survival(claim, found.estimate, better, worse, len(trainings), motions), found
+    p = found.p if number >= FEWEST else None
+    return Survival(claim, found.estimate, better, worse, number, motions, p)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from motion_ray.data.puppets.folders import slug
 from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.reproduction.cells import Cell
-from motion_ray.reproduction.findings import Findings
+from motion_ray.reproduction.findings import Findings, absent
 from motion_ray.reproduction.reproduce import Reproduction
 from motion_ray.reproduction.retraining import FEWEST, Survival
 from motion_ray.reproduction.section import Section, TableRow
@@ -41,8 +40,7 @@ def of_retraining(found: Reproduction) -> list[Section]:
 
 
 def _survival(survival: Survival, motions: Sequence[str]) -> TableRow:
-    there = {slug(motion) for motion in survival.motions}  # rows name it as its folder is called
-    missing = [motion for motion in motions if slug(motion) not in there]
+    missing = absent(motions, survival.motions)
     cells = (
         _of_trainings(survival.estimate),
         f"{survival.better} of {survival.trainings}",

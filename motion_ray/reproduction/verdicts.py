@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from motion_ray.data.puppets.folders import slug
 from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.evaluation.measurement import Measurement
 from motion_ray.reproduction.claims import Bound, Claim, Contrast, Key, Observed, Verdict, judge
@@ -20,23 +19,25 @@ from motion_ray.reproduction.experiments import (
     NEAREST,
     Experiment,
 )
-from motion_ray.reproduction.findings import Findings, pairs
+from motion_ray.reproduction.findings import Findings, absent, pairs
 from motion_ray.reproduction.looking import Look
 from motion_ray.reproduction.matching import appearance
 
 SEEN = 0.02  # by which a motion's probability has to rise in drawn clips that show it
 
 
-def verdicts_of(findings: Findings, experiments: Sequence[Experiment]) -> dict[str, list[Verdict]]:
+def verdicts_of(
+    findings: Findings, experiments: Sequence[Experiment], observed: Mapping[Key, Observed | str]
+) -> dict[str, list[Verdict]]:
     """What was found about every claim, by experiment; p values are corrected over all.
 
     Args:
         findings: everything that was seen.
         experiments: all of a report, since their claims are corrected together.
+        observed: what :func:`observe` has of them.
     """
     claims = [(e.name, claim) for e in experiments for claim in e.claims]
-    every = [claim for _, claim in claims]
-    judged = judge(every, observe(findings, every))
+    judged = judge([claim for _, claim in claims], observed)
     found: dict[str, list[Verdict]] = {e.name: [] for e in experiments}
     for (name, claim), verdict in zip(claims, judged, strict=True):
         basis = _basis(findings, claim, verdict.estimate) if verdict.estimate else ""
@@ -46,12 +47,12 @@ def verdicts_of(findings: Findings, experiments: Sequence[Experiment]) -> dict[s
     return found
 
 
-def observe(findings: Findings, claims: Sequence[Claim]) -> dict[Key, Observed | str]:
-    """What claims are about: values by :data:`~motion_ray.reproduction.findings.Pair`, or the
-    reason why there are none.
+def observe(findings: Findings, experiments: Sequence[Experiment]) -> dict[Key, Observed | str]:
+    """What claims of experiments are about: values by what makes two videos a pair
+    (:data:`~motion_ray.reproduction.findings.Pair`), or the reason why there are none.
     """
     observed: dict[Key, Observed | str] = {}
-    for claim in claims:
+    for claim in (claim for each in experiments for claim in each.claims):
         for method in claim.methods:
             key = (method, claim.metric, claim.among)
             if key not in observed:
@@ -70,8 +71,7 @@ def _basis(findings: Findings, claim: Claim, estimate: Estimate) -> str:
     said = [f"{estimate.videos} pairs"] if isinstance(claim, Contrast) else []
     cells = [look.cell for look in findings.looks]
     cells += [*findings.to_come, *(each.cell for each in findings.failed)]
-    there = {slug(motion) for motion, *_ in keys}  # rows name a motion as its folder is called
-    if missing := sorted({c.motion for c in cells if slug(c.motion) not in there}):
+    if missing := sorted(absent((c.motion for c in cells), (motion for motion, *_ in keys))):
         said.append(f"without {', '.join(missing)}, of which there is nothing to compare")
     if isinstance(claim, Bound):
         return ", ".join(said)

@@ -10,7 +10,7 @@ from motion_ray.reproduction.claims import Verdict
 from motion_ray.reproduction.experiments import EXPERIMENTS
 from motion_ray.reproduction.findings import Findings
 from motion_ray.reproduction.looking import Look
-from motion_ray.reproduction.verdicts import verdicts_of
+from motion_ray.reproduction.verdicts import observe, verdicts_of
 
 PROMPTS = 30
 THRESHOLD = 0.5
@@ -86,4 +86,5 @@ def controls(motion: str, *, known: int = 0, copies: int = 0) -> list[Measuremen
 
 def judged(findings: Findings, experiment: str) -> list[Verdict]:
     """About the claims of one experiment, in their order."""
-    return verdicts_of(findings, [EXPERIMENTS[experiment]])[experiment]
+    experiments = [EXPERIMENTS[experiment]]
+    return verdicts_of(findings, experiments, observe(findings, experiments))[experiment]

@@ -8,14 +8,15 @@ from dataclasses import replace
 import pytest
 
 from motion_ray.reproduction.cells import Cell
-from motion_ray.reproduction.claims import Word
+from motion_ray.reproduction.claims import CHANCE, Word
 from motion_ray.reproduction.experiments import EXPERIMENTS
 from motion_ray.reproduction.findings import Findings
 from motion_ray.reproduction.looking import Look
 from motion_ray.reproduction.reproduce import Reproduction
-from motion_ray.reproduction.retraining import CHANCE, SURVIVES, survivals_of
+from motion_ray.reproduction.retraining import SURVIVES, Survival, survivals_of
 from motion_ray.reproduction.scale import puppet_scale
 from motion_ray.reproduction.training_sections import of_retraining
+from motion_ray.reproduction.verdicts import observe
 from tests.reproduction.samples import controls, judged, look
 
 MOTIONS = ("dabbing", "drumming", "rolling arms", "swiping down", "swinging arms")
@@ -37,11 +38,14 @@ def findings(ours: Rights, theirs: Rights, other: str = "temporal-none", seeds: 
     return Findings(looks, rows)
 
 
+def survivals(findings: Findings, experiment: str) -> list[Survival]:
+    experiments = [EXPERIMENTS[experiment]]
+    return survivals_of(experiments, observe(findings, experiments))
+
+
 def test_fifteen_trainings_that_agree_survive():
     """The smallest p that fifteen signs allow."""
-    [found] = survivals_of(
-        findings(lambda m, s: 20 + s, lambda m, s: 10 + s), [EXPERIMENTS["table2b"]]
-    )
+    [found] = survivals(findings(lambda m, s: 20 + s, lambda m, s: 10 + s), "table2b")
     assert (found.better, found.worse, found.trainings) == (15, 0, 15)
     assert found.p == pytest.approx(2 / 2**15)
     assert found.estimate.value == pytest.approx(10 / 30)
@@ -55,7 +59,7 @@ def test_what_one_training_alone_shows_is_sure_of_its_prompts_only():
     found = findings(lambda m, s: 30 if m == s == 0 else 12, lambda m, s: 0 if m == s == 0 else 12)
     [verdict] = judged(found, "table2b")
     assert verdict.word is Word.REPRODUCED
-    [survival] = survivals_of(found, [EXPERIMENTS["table2b"]])
+    [survival] = survivals(found, "table2b")
     assert (survival.better, survival.worse, survival.trainings) == (1, 0, 15)
     assert survival.p == 1.0 and survival.word == CHANCE
 
@@ -64,14 +68,14 @@ def test_trainings_that_contradict_each_other_may_be_chance():
     def ours(motion: int, seed: int) -> int:
         return 18 if (motion + seed) % 2 else 10
 
-    [found] = survivals_of(findings(ours, lambda m, s: 13), [EXPERIMENTS["table2b"]])
+    [found] = survivals(findings(ours, lambda m, s: 13), "table2b")
     assert (found.better, found.worse) == (7, 8)
     assert found.p is not None and found.p > 0.2 and found.word == CHANCE
 
 
 def test_the_opposite_and_less_than_claimed():
     worse = findings(lambda m, s: 5, lambda m, s: 15, "dreambooth")
-    words = {each.claim.text: each for each in survivals_of(worse, [EXPERIMENTS["table1"]])}
+    words = {each.claim.text: each for each in survivals(worse, "table1")}
     plain = "ours has a higher motion accuracy than DreamBooth (section 4.1)"
     times = "ours has at least twice the motion accuracy of DreamBooth (section 4.1)"
     assert words[plain].word == "no: the opposite holds" and words[plain].worse == 15
@@ -86,11 +90,11 @@ def test_p_is_corrected_over_the_claims_that_have_enough_trainings():
         for name in ("custom-diffusion", "textual-inversion")
         for each in trainings(name, lambda m, s: 0, seeds=1)
     ]
-    survivals = survivals_of(replace(found, looks=[*found.looks, *once]), [EXPERIMENTS["table1"]])
-    tested = [each for each in survivals if each.p is not None]
+    every = survivals(replace(found, looks=[*found.looks, *once]), "table1")
+    tested = [each for each in every if each.p is not None]
     assert {method for each in tested for method in each.claim.methods} == {"ours", "dreambooth"}
-    assert len(survivals) > len(tested)
-    assert all(each.trainings == 5 and not each.word for each in survivals if each.p is None)
+    assert len(every) > len(tested)
+    assert all(each.trainings == 5 and not each.word for each in every if each.p is None)
     # Twice theirs is as many as ours, in every training: two of five claims, one of them at matched
     # appearance. The others are a higher accuracy, the same at matched appearance, text alignment.
     assert sorted(each.p for each in tested) == pytest.approx([5 * 2 / 2**15] * 3 + [1.0] * 2)
@@ -105,7 +109,7 @@ def test_a_training_is_one_number_however_many_videos_are_behind_it():
 
     found = findings(lambda m, s: 0 if m == s == 0 else 15, lambda m, s: 1 if m == s == 0 else 0)
     looks = [lone(each) for each in found.looks]
-    [survival] = survivals_of(replace(found, looks=looks), [EXPERIMENTS["table2b"]])
+    [survival] = survivals(replace(found, looks=looks), "table2b")
     assert (survival.better, survival.worse) == (14, 1)
     assert survival.estimate.value == pytest.approx(((-1 + 0.5 + 0.5) / 3 + 4 * 0.5) / 5)
 
@@ -114,7 +118,7 @@ def test_motions_weigh_the_same_however_often_they_were_trained():
     """One motion was trained once, with a difference of 30 of 30; the others thrice, with 3."""
     found = findings(lambda m, s: 30 if m == 0 else 10, lambda m, s: 0 if m == 0 else 7)
     kept = [each for each in found.looks if each.cell.motion != MOTIONS[0] or not each.cell.seed]
-    [survival] = survivals_of(replace(found, looks=kept), [EXPERIMENTS["table2b"]])
+    [survival] = survivals(replace(found, looks=kept), "table2b")
     assert survival.trainings == 13
     assert survival.estimate.value == pytest.approx((1 + 4 * 0.1) / 5)
     assert survival.to_dict()["estimate"]["low"] is None  # one training tells no spread
