@@ -74,14 +74,16 @@ def main() -> None:
     served = Served(args.base, size.steps)
     parts: dict[str, Callable[[Path], None]] = {
         "a": lambda folder: cost_of_a_change(folder, size.repeats, served),
-        "b": lambda folder: latency(folder, size.motions, size.requests, served),
-        "c": lambda folder: naive(folder, size.motions, size.requests, served, args.threads),
+        "b": lambda folder: latency(folder, shelf, size.motions, size.requests, served),
+        "c": lambda _: naive(shelf, size.motions, size.requests, served, args.threads),
         "d": lambda folder: thousand(folder, size.many, size.many_requests, served),
         "e": lambda folder: overhead(folder, size.repeats, served, args.threads),
     }
-    for part in args.parts:
-        with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-            parts[part](Path(folder))
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as root:
+        shelf = Path(root) / "motions"  # of (b) and (c): many of them take a while to write
+        for part in args.parts:
+            with tempfile.TemporaryDirectory(prefix=part, dir=root) as folder:
+                parts[part](Path(folder))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import statistics
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import psutil
 import torch
 
 from benchmarks.pool import header, paper_delta, zipf
-from benchmarks.served import Served, generate
+from benchmarks.served import Served, generate, progress
 from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.customization.delta import MotionDelta
 from motion_ray.serving.catalog import MotionCatalog
@@ -35,17 +36,21 @@ from motion_ray.threads import apart
 ALIVE = 3  # jobs of the client that are accepted and not finished: one runs, two wait
 WARM = 4  # generations, after which nothing happens for the first time, recording steps included
 LOOK_S = 1.0  # at most between two looks at the jobs
+STAGES = ("load", "denoise", "decode", "encode")  # of a job, one after the other
 BLOCK = 10  # requests of one kind of traffic before the other one's turn
 DEVICE_SHARE, HOST_SHARE = 0.1, 0.2  # of all motions that fit into each tier
 
 
 def publish(folder: Path, backbone: UNet3DBackbone, motions: int) -> list[DeltaRecord]:
-    """So many motions of the size that the paper trains, each with values of its own."""
+    """So many motions of the size that the paper trains, each with values of its own; those that an
+    earlier part has published are there.
+    """
     store = DeltaStore(folder)
-    return [
-        store.resolve(store.publish(paper_delta(backbone, number), f"m{number}"))
-        for number in range(motions)
-    ]
+    there = {name for name, _ in store.versions()}
+    for number in progress(range(motions), "publishing motions"):
+        if f"m{number}" not in there:
+            store.publish(paper_delta(backbone, number), f"m{number}")
+    return [store.resolve(f"m{number}") for number in range(motions)]
 
 
 def pool_for(store: DeltaStore, backbone: UNet3DBackbone, motions: int, nbytes: int) -> MotionPool:
@@ -89,12 +94,12 @@ def serving(
         jobs.close()
 
 
-def drive(serving: Serving, specs: Sequence[GenerationSpec]) -> list[float]:
-    """Seconds from acceptance to the end of each job, of a client with a few jobs at a time. It
-    is told of ends, since asking takes time from what is measured.
+def drive(serving: Serving, specs: Sequence[GenerationSpec]) -> list[Job]:
+    """All jobs, finished, of a client with a few jobs at a time. It is told of ends, since asking
+    takes time from what is measured.
     """
     alive: list[Job] = []
-    took: list[float] = []
+    ended: list[Job] = []
     waiting = list(specs)
     while waiting or alive:
         while waiting and len(alive) < ALIVE:
@@ -107,35 +112,49 @@ def drive(serving: Serving, specs: Sequence[GenerationSpec]) -> list[float]:
         for job in [serving.jobs.get(job.id) for job in alive]:
             if job.finished_at is not None:
                 assert job.result is not None, job.failure
-                took.append(job.finished_at - job.created_at)
+                ended.append(job)
                 alive = [each for each in alive if each.id != job.id]
-    return took
+    return ended
 
 
 # --- (b) latency ----------------------------------------------------------------------------------
 
 
-def latency(folder: Path, motions: int, requests: int, served: Served) -> None:
-    """Many motions against one, by turns."""
+def latency_of(job: Job) -> float:
+    """Seconds from acceptance to the end."""
+    assert job.finished_at is not None
+    return job.finished_at - job.created_at
+
+
+def latency(folder: Path, shelf: Path, motions: int, requests: int, served: Served) -> None:
+    """Many motions, of the store ``shelf``, against one, by turns."""
     backbone = apart(served.open)
-    store = DeltaStore(folder / "store")
-    records = apart(lambda: publish(folder / "store", backbone, motions))
+    store = DeltaStore(shelf)
+    records = apart(lambda: publish(shelf, backbone, motions))
     pool = pool_for(store, backbone, motions, records[0].nbytes)
     many = [served.spec(records[number]) for number in zipf(motions, requests)]
     one = [served.spec(records[0])] * requests
-    took: dict[str, list[float]] = {"many": [], "one": []}
+    jobs: dict[str, list[Job]] = {"many": [], "one": []}
+    wall = dict.fromkeys(jobs, 0.0)
     with serving(folder, backbone, store, pool) as served_here:
         drive(served_here, one[:WARM])
-        for start in range(0, requests, BLOCK):
+        for start in progress(range(0, requests, BLOCK), "turns"):
             for kind, specs in (("many", many), ("one", one)):
-                took[kind] += drive(served_here, specs[start : start + BLOCK])
+                began = time.perf_counter()
+                jobs[kind] += drive(served_here, specs[start : start + BLOCK])
+                wall[kind] += time.perf_counter() - began
         found = pool.statistics()
-    middle = {kind: statistics.median(each) for kind, each in took.items()}
+    middle = {kind: statistics.median(map(latency_of, each)) for kind, each in jobs.items()}
     print(f"(b) latency, {motions} motions under Zipf(1.0) against one, {requests} requests each")
     print(f"    median {middle['many']:.3f} s : {middle['one']:.3f} s")
     print(f"    ratio  {middle['many'] / middle['one']:.3f}")
     asked = found.device.hits + found.device.misses
     print(f"    ready  {100 * found.device.hits / asked:.1f} % of all requests")
+    for kind, each in jobs.items():
+        stages = {n: 1e3 * statistics.fmean(j.timings[n] for j in each) for n in STAGES}
+        told = ", ".join(f"{name} {mean:.1f}" for name, mean in stages.items())
+        rest = 1e3 * wall[kind] / requests - sum(stages.values())
+        print(f"    {kind:<5}  ms a video, on average: {told}, all else {rest:.1f}")
 
 
 # --- (d) a thousand motions -----------------------------------------------------------------------

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.pool import zipf
 from benchmarks.serve_motions import BLOCK, WARM, drive, pool_for, publish, serving
-from benchmarks.served import Served, generate
+from benchmarks.served import Served, generate, progress
 from motion_ray.backbones.unet3d import EMBEDDED, EMBEDDED_FOLDER, quiet_loading
 from motion_ray.customization.delta import MotionDelta
 from motion_ray.serving.studio import write_file
@@ -37,10 +37,11 @@ class Server(Protocol):
         ...
 
 
-def naive(folder: Path, motions: int, requests: int, served: Served, threads: int) -> None:
-    """Videos a second, of servers that get the same requests in the same order, by turns."""
-    backbone = apart(served.open)
-    records = publish(folder / "store", backbone, motions)
+def naive(shelf: Path, motions: int, requests: int, served: Served, threads: int) -> None:
+    """Videos a second, of servers that get the same requests in the same order, by turns. The
+    motions are in the store ``shelf``.
+    """
+    records = publish(shelf, apart(served.open), motions)
     wanted = [records[number].reference for number in zipf(motions, requests)]
     with tempfile.TemporaryDirectory() as scratch:
         pools = {
@@ -48,7 +49,7 @@ def naive(folder: Path, motions: int, requests: int, served: Served, threads: in
                 1,
                 multiprocessing.get_context("spawn"),
                 initializer=_open,
-                initargs=(kind, Path(scratch) / kind, folder / "store", motions, served, threads),
+                initargs=(kind, Path(scratch) / kind, shelf, motions, served, threads),
             )
             for kind in SERVERS
         }
@@ -66,10 +67,11 @@ def naive(folder: Path, motions: int, requests: int, served: Served, threads: in
 
 
 def _by_turns(pools: dict[str, ProcessPoolExecutor], wanted: Sequence[str]) -> dict[str, float]:
-    for pool in pools.values():
-        pool.submit(_serve, [wanted[0]] * WARM).result()
+    opening = [pool.submit(_serve, [wanted[0]] * WARM) for pool in pools.values()]
+    for each in opening:  # together: most of it is importing
+        each.result()
     seconds = dict.fromkeys(pools, 0.0)
-    for turn, start in enumerate(range(0, len(wanted), BLOCK)):
+    for turn, start in enumerate(progress(range(0, len(wanted), BLOCK), "turns")):
         first = turn % len(pools)  # nobody always comes after the same one
         for kind, pool in [*pools.items()][first:] + [*pools.items()][:first]:
             began = time.perf_counter()

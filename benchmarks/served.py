@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import track
 
 from motion_ray.backbones.unet3d import EMBEDDED, UNet3DBackbone, load_backbone
 from motion_ray.config import ClipConfig, CustomizationConfig, SamplingConfig
@@ -14,6 +18,11 @@ from motion_ray.store import DeltaRecord
 from motion_ray.types import GeneratedVideo
 
 PROMPT = "a red robot doing the pll in the forest"
+
+
+def progress(numbers: Sequence[int], what: str) -> Iterable[int]:
+    """With a bar on stderr while it lasts; stdout is for what was measured."""
+    return track(numbers, what, console=Console(stderr=True), transient=True)
 
 
 @dataclass(frozen=True)

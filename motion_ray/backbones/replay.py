@@ -8,8 +8,8 @@ size are timed, and only what waits for Python, and comes again, is recorded.
 A graph reads and writes fixed addresses. It is kept under the addresses of all parameters and
 buffers, so other storage means another graph; what else a network computes with (hooks, scales of
 adapters) must not change once it has generated. The exchange of motions
-(:mod:`motion_ray.customization.swap`) copies values into one place from then on instead of changing
-pointers, so that one graph serves them all.
+(:mod:`motion_ray.customization.places`) copies values from then on instead of changing pointers, so
+that one graph serves the base model and all of them.
 
 Shapes: b batch, c channels, f frames, h/w latent cells, n tokens, d text width.
 """
@@ -32,14 +32,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from motion_ray.customization.swap import keep_in_place
+from motion_ray.customization.places import keep_in_place
 
 log = logging.getLogger(__name__)
 
 #: Share of a step spent in starting its kernels, above which recording pays. A GPU that is behind
 #: also makes starting wait, once a thousand or so are queued: half of a large model's step.
 WAITING = 0.9
-GRAPHS = 16  # kept for a model: sizes, each with the base's own values and with motions'
+GRAPHS = 16  # kept for a model, each for a size
 ASKED = 64  # of these that are remembered because a generation asked for them
 TIMED = 2  # steps that are timed, after a first one that also looks for kernels and takes memory
 TRIES = 2  # of recording a size: another thread can spoil one

@@ -341,7 +341,7 @@ def _read_header(path: Path) -> tuple[DeltaHeader, object]:
 
 
 def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    for name, tensor in tensors.items():
-        if not are_finite(tensor):
-            fix = "train again with a smaller learning rate"
-            raise DeltaError(where, f"tensor {name} holds NaN or infinite values", fix)
+    if not are_finite(*tensors.values()):
+        name = next(name for name, tensor in tensors.items() if not are_finite(tensor))
+        fix = "train again with a smaller learning rate"
+        raise DeltaError(where, f"tensor {name} holds NaN or infinite values", fix)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from motion_ray.customization.low_rank import check_factors, factored, product
 from motion_ray.customization.quantized import CODES, SCALE, check_codes, coded, expand
-from motion_ray.customization.swap import check_shape, moved
+from motion_ray.customization.swap import check_shape
+from motion_ray.customization.transfer import moved
 
 Parametrization = Literal["full", "lora", "int8"]
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)

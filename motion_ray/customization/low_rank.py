@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from motion_ray.customization.swap import check_shape, moved
+from motion_ray.customization.swap import check_shape
+from motion_ray.customization.transfer import moved
 from motion_ray.errors import DeltaError
 
 A, B = ".lora_a", ".lora_b"

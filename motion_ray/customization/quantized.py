@@ -23,7 +23,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from motion_ray.customization.swap import are_finite, check_shape, moved
+from motion_ray.customization.swap import are_finite, check_shape
+from motion_ray.customization.transfer import moved
 from motion_ray.errors import DeltaError
 
 CODES, SCALE = ".int8", ".int8_scale"

@@ -1,9 +1,9 @@
 """Exchange of a loaded base model's values for others, and back, bit for bit.
 
 Parameters get other storage and, at the end, their own again; nothing is added or subtracted, so
-there is no drift however often it happens. Where parameters must not move (:func:`keep_in_place`),
-that other storage is always the same, and values are copied into it. ``MotionDelta.applied`` is
-this for one delta; serving uses it for values that are prepared ahead.
+there is no drift however often it happens. Where parameters must not move, values are copied
+(:mod:`motion_ray.customization.places`). ``MotionDelta.applied`` is this for one delta; serving
+uses it for values that are prepared ahead.
 
 Shapes: a value has the shape of the denoiser parameter of the same name; a row is ``[d]``, d the
 text width.
@@ -12,6 +12,7 @@ text width.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,10 +20,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from motion_ray.customization.places import places_of
+from motion_ray.customization.transfer import Transfer
 from motion_ray.errors import DeltaError
 
 APPLIED = "_applied_delta"  # attribute of a denoiser while values are exchanged in it
-PLACES = "_places_of_values"  # attribute of a denoiser whose parameters must not move
 
 
 class DeltaTarget(Protocol):
@@ -93,7 +95,7 @@ def exchanged(
 
     Args:
         backbone: the base model.
-        values: from :func:`fitted`; the parameters use this storage, or a copy in their one place.
+        values: from :func:`fitted`; the parameters use this storage, or a copy in their places.
         rows: of trained tokens. Several rows of one token add up as values do: base + sum of
             weight x (row - base).
         where: whose values they are, for messages.
@@ -103,52 +105,35 @@ def exchanged(
         DeltaError: a row has another length than the base model's.
         BaseModelError: the base's tokenizer does not know a token.
     """
-    places = vars(backbone.denoiser).get(PLACES)
-    if places is not None and values:
-        values = places.filled(values, parameters)
-    originals = {name: parameters[name].data for name in values}
+    places = places_of(backbone.denoiser)
     base_rows: dict[str, Tensor] = {}
+    if places is None or not values:
+        exchange = _rebound(values, parameters)
+    else:
+        exchange = places.filled(values, parameters)
+    with exchange:
+        try:
+            for token in dict.fromkeys(row.token for row in rows):
+                _put(backbone, [row for row in rows if row.token == token], base_rows, where)
+            yield
+        finally:
+            # Backwards: two spellings of a token may be one row of the table.
+            for token, row in reversed(base_rows.items()):
+                backbone.set_token_embedding(token, row)
+
+
+@contextlib.contextmanager
+def _rebound(
+    values: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]
+) -> Iterator[None]:
+    originals = {name: parameters[name].data for name in values}
     try:
         for name, value in values.items():
             parameters[name].data = value
-        for token in dict.fromkeys(row.token for row in rows):
-            _put(backbone, [row for row in rows if row.token == token], base_rows, where)
         yield
     finally:
         for name, original in originals.items():
             parameters[name].data = original
-        # Backwards: two spellings of a token may be one row of the table.
-        for token, row in reversed(base_rows.items()):
-            backbone.set_token_embedding(token, row)
-
-
-def keep_in_place(denoiser: nn.Module) -> None:
-    """From the next exchange on, give the parameters the same storage every time.
-
-    For what reads fixed addresses (:mod:`motion_ray.backbones.replay`). Takes memory for one set of
-    values, and an exchange a copy of them.
-    """
-    vars(denoiser).setdefault(PLACES, _Places())
-
-
-class _Places:
-    """One place for each parameter that was ever exchanged."""
-
-    def __init__(self) -> None:
-        self._places: dict[str, Tensor] = {}
-
-    @torch.no_grad()
-    def filled(
-        self, values: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]
-    ) -> dict[str, Tensor]:
-        """All places, with the values in them; with the parameters' own where none is given."""
-        for name, value in values.items():
-            place = self._places.get(name)
-            if place is None or (place.dtype, place.device) != (value.dtype, value.device):
-                self._places[name] = torch.empty_like(value)
-        wanted = [values.get(name, parameters[name].data) for name in self._places]
-        torch._foreach_copy_([*self._places.values()], wanted)
-        return dict(self._places)
 
 
 def fitted(
@@ -167,9 +152,10 @@ def fitted(
     """
     found: dict[str, Tensor] = {}
     converted: dict[str, Tensor] = {}
+    transfer = Transfer()
     for name, tensor in values:
         check_shape(name, tuple(tensor.shape), base, where)
-        value = moved(tensor, base[name]).to(base[name].dtype)
+        value = transfer.fitted(tensor, base[name])
         if value.dtype != tensor.dtype:
             converted[name] = value
         found[name] = value
@@ -195,23 +181,17 @@ def check_shape(name: str, shape: tuple[int, ...], base: Mapping[str, Tensor], w
         raise DeltaError(where, f"{rule}, {expected}", "customize again on this base")
 
 
-def moved(tensor: Tensor, target: Tensor) -> Tensor:
-    """A tensor as it is where another one lies: converted there, for from pinned memory the way
-    waits for nothing.
-    """
-    return tensor.to(target.device, non_blocking=target.is_cuda)
-
-
 def are_finite(*tensors: Tensor) -> bool:
-    """Whether all values of all tensors are finite.
-
-    Of all at once: to look at each by itself would wait for the GPU as often. The largest magnitude
-    tells, where isfinite would need a second tensor of every size.
-    """
+    """Whether all values of all tensors are finite."""
     some = [t.detach() for t in tensors if t.is_floating_point() and t.numel()]
-    if not some:
+    # Extremes are NaN if a value is, and read every value once; isfinite takes 14 times as long.
+    if not all(math.isfinite(end) for t in some if not t.is_cuda for end in torch.aminmax(t)):
+        return False
+    there = [t for t in some if t.is_cuda]
+    if not there:
         return True
-    largest = torch._foreach_norm(some, float("inf"))
+    # Of all at once: to look at each by itself would wait for the GPU as often.
+    largest = torch._foreach_norm(there, float("inf"))
     return bool(torch.isfinite(torch.stack([each.double() for each in largest])).all())
 
 

@@ -98,8 +98,9 @@ class MotionLease:
                     finally:
                         within = time.perf_counter() - inside
             finally:
-                for device in {value.device for value in self.values.values() if value.is_cuda}:
+                value = next(iter(self.values.values()), None)  # they are all on one device
+                if value is not None and value.is_cuda:
                     # A cancelled generation leaves work behind that reads what nobody holds soon.
-                    torch.cuda.current_stream(device).synchronize()
+                    torch.cuda.current_stream(value.device).synchronize()
                 if self.mix.parts:  # the base alone is no exchange
                     self._tell(time.perf_counter() - started - within)

@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from motion_ray.customization.places import own_values
 from motion_ray.customization.swap import DeltaTarget, TokenRow, alone_on
 from motion_ray.errors import MotionRayError, PoolBusyError, PoolError
 from motion_ray.serving.device import DeviceTier
@@ -79,9 +80,8 @@ class MotionPool:
         self._config = config or PoolConfig()
         self._backbone = backbone
         with alone_on(backbone.denoiser, "the motion pool", "the pool's view of the base"):
-            # References to the base's own storage: an exchange rebinds the parameters, not these.
             self._parameters = dict(backbone.denoiser.named_parameters())
-            base: Mapping[str, Tensor] = {n: each.data for n, each in self._parameters.items()}
+            base = own_values(backbone.denoiser)
         self._broken = NegativeCache(self._config.broken_s, clock)
         self._host = HostTier(
             source,

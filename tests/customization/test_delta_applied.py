@@ -9,7 +9,6 @@ import torch
 
 from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
 from motion_ray.customization.delta import TOKEN_EMBEDDING, MotionDelta
-from motion_ray.customization.swap import keep_in_place
 from motion_ray.errors import BaseModelError, DeltaError
 from tests.deltas import changed, header
 
@@ -68,26 +67,6 @@ def test_a_thousand_times_without_drift(backbone):
             pass
     assert state(backbone) == before
     assert [MotionDelta(d.header, d.tensors).sha256 for d in deltas] == fingerprints
-
-
-def test_kept_in_place_values_change_and_addresses_do_not(tiny_bases):
-    backbone = load_backbone(str(tiny_bases["epsilon"]), "cpu")
-    before = state(backbone)
-    everything = MotionDelta(header(backbone), changed(backbone, 1))
-    half = MotionDelta(header(backbone), dict([*changed(backbone, 2).items()][::2]))
-    parameters = dict(backbone.denoiser.named_parameters())
-    keep_in_place(backbone.denoiser)
-    addresses = set[tuple[int, ...]]()
-    for delta in (everything, half, everything, half):
-        with delta.applied(backbone):
-            for name, tensor in delta.tensors.items():
-                assert torch.equal(parameters[name], tensor)
-            inside = state(backbone)
-            addresses.add(tuple(address for address, _ in inside.values()))
-            # what the other motion left in the shared places is gone
-            assert {n for n in before if before[n][1] != inside[n][1]} == set(delta.tensors)
-        assert state(backbone) == before
-    assert len(addresses) == 1
 
 
 @pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 import pytest
@@ -66,7 +67,7 @@ def test_one_graph_serves_all_motions(backbone):
             with delta.applied(backbone):
                 assert torch.equal(video(backbone), expected)
         assert torch.equal(video(backbone), without)
-    assert backbone.recorder is not None and backbone.recorder.recorded == 2
+    assert backbone.recorder is not None and backbone.recorder.recorded == 1
 
 
 def test_sees_weights_that_were_trained_in_place(backbone):
@@ -119,15 +120,18 @@ def test_motions_are_loaded_while_steps_are_recorded_and_replayed(backbone, tmp_
     room = deltas[0].nbytes + 2 * OVERHEAD
     config = PoolConfig(device_bytes=room, host_bytes=3 * room)
     pool = MotionPool(StoreSource(store), backbone, config)
-    ready = 0
-    for number in range(48):
-        pool.prefetch(Mix.of([(records[(number + 1) % 6], 1.0)]), "device")
-        frames = 4 + 2 * (number % 4)  # other sizes, so that some steps are being recorded
+    for number in range(24):
+        following = records[(number + 1) % 6]
         with pool.lease(Mix.of([(records[number % 6], 1.0)])) as lease, lease.applied():
-            ready += lease.motions[0].found == "device"
-            video(backbone, frames=frames)
-            assert torch.equal(video(backbone), wanted[number % 6])
-    assert ready > 24, "hardly anything was loaded to the device beside a generation"
+            pool.prefetch(Mix.of([(following, 1.0)]), "device")
+            frames = itertools.cycle((4, 6, 8, 10))  # some steps are being recorded meanwhile
+            for _ in range(400):
+                video(backbone, frames=next(frames))
+                assert torch.equal(video(backbone), wanted[number % 6])
+                if pool.place(following) == "device":
+                    break
+            else:
+                raise AssertionError("nothing was loaded to the device beside generations")
     assert pool.statistics().host.loads > 12
     pool.close()
 

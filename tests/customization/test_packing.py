@@ -1,16 +1,20 @@
-"""Packing tensors into a few pieces of memory; that it is page-locked is tested on a GPU."""
+"""Packing tensors into a few pieces of memory."""
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor
 
-from motion_ray.serving.pinning import ALIGNMENT, pinned
+from motion_ray.customization.packing import ALIGNMENT, packed
+from motion_ray.serving import pinning
+from motion_ray.serving.pinning import piece_of
 
 PIECE = 2**20
 
 
-def test_everything_is_there_in_few_pieces_and_aligned():
+def test_everything_is_there_in_few_pieces_and_aligned(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     types = (torch.float16, torch.float32, torch.bfloat16, torch.int8)
     shapes = [(3,), (5, 7), (), (0, 4), (2, 3, 1, 5), (PIECE // 4 + 1,), (PIECE // 3,), (11,)] * 2
@@ -24,7 +28,8 @@ def test_everything_is_there_in_few_pieces_and_aligned():
         taken.append(torch.full((nbytes,), 77, dtype=torch.uint8))
         return taken[-1]
 
-    found = pinned(tensors, take, PIECE)
+    monkeypatch.setattr(pinning, "PIECE", PIECE)
+    found = packed(tensors, take, piece_of)
     assert list(found) == list(tensors)
     for name, tensor in tensors.items():
         assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
@@ -34,9 +39,12 @@ def test_everything_is_there_in_few_pieces_and_aligned():
     largest = max(each.nbytes for each in tensors.values())
     assert all(size <= max(PIECE, largest + ALIGNMENT) for size in sizes)
     assert sum(sizes) < sum(each.nbytes for each in tensors.values()) + ALIGNMENT * len(tensors)
-    assert len(taken) < len(tensors) / 2
+    assert len(taken) < len(tensors) / 2 + len(types)  # and a piece for each type
     pieces = {each.untyped_storage().data_ptr() for each in taken}
     assert {each.untyped_storage().data_ptr() for each in found.values()} <= pieces
+    for one, other in itertools.combinations(found.values(), 2):
+        if one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr():
+            assert one.dtype == other.dtype  # a piece is converted as a whole
 
 
 def test_little_is_locked_in_vain_at_the_end():
@@ -48,10 +56,10 @@ def test_little_is_locked_in_vain_at_the_end():
         taken.append(nbytes)
         return torch.empty(nbytes, dtype=torch.uint8)
 
-    pinned(tensors, take, 64 * PIECE)
+    packed(tensors, take, piece_of)
     locked = sum(1 << (nbytes - 1).bit_length() for nbytes in taken)
     assert sum(taken) > 6_500_000 and locked < 1.3 * sum(taken) and len(taken) < 6
 
 
 def test_of_nothing_nothing_is_taken():
-    assert pinned({}, lambda nbytes: torch.empty(1 // 0)) == {}
+    assert packed({}, lambda nbytes: torch.empty(1 // 0), piece_of) == {}
