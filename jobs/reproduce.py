@@ -29,6 +29,7 @@ from motion_ray.cluster.paths import lasting_path, with_absolute_paths
 from motion_ray.errors import ConfigError, MotionRayError
 from motion_ray.evaluation.evaluator import NOT_RUN
 from motion_ray.evaluation.motion import own_accuracy
+from motion_ray.precision import PRECISIONS
 from motion_ray.reproduction.calls import Call, facts_of, recall, remember, without_places
 from motion_ray.reproduction.experiments import EXPERIMENTS, PAPERS_OWN, Experiment
 from motion_ray.reproduction.kept import FOLDER as KEPT
@@ -73,6 +74,12 @@ def arguments() -> argparse.ArgumentParser:
         "--copy-detector", default=NOT_RUN, help="of Jester: SSCD's file, or 'immaculate'"
     )
     parser.add_argument("--copy-sha256", help="of a TorchScript file of SSCD")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of generation where videos are measured (--known may ask for another one)",
+    )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument(
@@ -231,6 +238,7 @@ def scale_of(options: argparse.Namespace) -> Scale:
         seeds = tuple(dict.fromkeys(options.seeds))
         scale = replace(scale, seeds=seeds, headline_seeds=seeds)
     scale = replace(scale, sets=(*scale.sets, *options.set))
+    scale = replace(scale, settings=replace(scale.settings, precision=options.precision))
     if options.prompts is not None:
         if options.prompts < 1:
             raise ConfigError("--prompts", f"is at least 1, got {options.prompts}", "e.g. 20")

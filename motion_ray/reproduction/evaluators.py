@@ -94,7 +94,8 @@ class Evaluators:
 
     def _take_known(self, measured_with: Mapping[str, Any]) -> None:
         if self.known is not None and self._known_keys:
-            MeasurementFolder(self.folder, measured_with).take(self.known, "leave --known out")
+            fix = "leave --known out; if it says precision, --precision may be what is missing"
+            MeasurementFolder(self.folder, measured_with).take(self.known, fix)
 
     def _film(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, list[Tensor]]]:
         if tasks:

@@ -45,9 +45,12 @@ def test_a_scale_can_be_narrowed():
             "5",
             "--set",
             "max_steps=9",
+            "--precision",
+            "bf16",
         ]
     )
     scale = scale_of(options)
+    assert scale.settings.precision == "bf16"
     assert scale.sets == ("max_steps=9",)
     assert scale.motions == ("dabbing",)
     assert scale.seeds == scale.headline_seeds == (3, 4)
