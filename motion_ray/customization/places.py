@@ -38,9 +38,9 @@ def own_values(denoiser: nn.Module) -> dict[str, Tensor]:
 
     To be called while nothing is exchanged.
     """
-    places = places_of(denoiser)
-    own = {} if places is None else places.own(dict(denoiser.named_parameters()))
-    return {name: own.get(name, each.data) for name, each in denoiser.named_parameters()}
+    places, parameters = places_of(denoiser), dict(denoiser.named_parameters())
+    present = {name: each.data for name, each in parameters.items()}
+    return present if places is None else present | places.own(parameters)
 
 
 class Places:
