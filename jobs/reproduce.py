@@ -31,7 +31,8 @@ from motion_ray.evaluation.evaluator import NOT_RUN
 from motion_ray.evaluation.motion import own_accuracy
 from motion_ray.precision import PRECISIONS
 from motion_ray.reproduction.calls import Call, facts_of, recall, remember, without_places
-from motion_ray.reproduction.experiments import EXPERIMENTS, PAPERS_OWN, Experiment
+from motion_ray.reproduction.experiment import Experiment
+from motion_ray.reproduction.experiments import EXPERIMENTS, PAPERS_OWN
 from motion_ray.reproduction.kept import FOLDER as KEPT
 from motion_ray.reproduction.kept import Kept, keep, read_kept
 from motion_ray.reproduction.page import RESULTS, write_page

@@ -9,8 +9,8 @@ from typing import Any
 
 from motion_ray.config import CustomizationConfig, parse_config, set_path
 from motion_ray.errors import ConfigError
-from motion_ray.recipes.ablations import ABLATIONS
-from motion_ray.recipes.baselines import BASELINES, PAPER_RATES, PUPPET_RATES
+from motion_ray.recipes.ablations import ABLATIONS, SLOWER
+from motion_ray.recipes.baselines import BASELINES, HASTY, PAPER_RATES, PUPPET_RATES
 from motion_ray.recipes.paper import ours
 from motion_ray.recipes.puppet import puppet
 from motion_ray.recipes.subject import subject
@@ -24,6 +24,10 @@ def _family(scale: str, method: Recipe, rates: dict[str, float]) -> Iterator[tup
     yield f"{scale}-subject", lambda: subject(method())
     for name, baseline in BASELINES.items():
         yield f"{scale}-{name}", partial(_built, baseline, method, rates[name])
+    for name in HASTY:
+        own = partial(_built, BASELINES[name], method, rates[name])
+        for variant in SLOWER:
+            yield f"{scale}-{name}-{variant.name}", partial(_built, variant.on, own)
     for variant in ABLATIONS:
         yield f"{scale}-{variant.name}", partial(_built, variant.on, method)
 

@@ -16,7 +16,7 @@ from motion_ray.types import SPATIAL, TEMPORAL, ParameterGroup
 
 @dataclass(frozen=True)
 class Variant:
-    """A change of our method.
+    """A change of a method, in most cases of ours.
 
     Attributes:
         name: in recipe names and folders: ``paper-<name>``, ``puppet-<name>``.
@@ -32,18 +32,18 @@ class Variant:
     rate: float = 1.0
     hasty: bool = False
 
-    def on(self, ours: CustomizationConfig) -> CustomizationConfig:
-        """The variant of our method at a scale."""
+    def on(self, method: CustomizationConfig) -> CustomizationConfig:
+        """The variant of a method at a scale."""
         if self is OURS:
-            return ours
-        lr = ours.optimizer.lr * self.rate
-        every = closely(ours) if self.hasty else ours.validation.every
+            return method
+        lr = method.optimizer.lr * self.rate
+        every = closely(method) if self.hasty else method.validation.every
         named = {
-            "recipe": f"{ours.recipe}-{self.name}",
+            "recipe": f"{method.recipe}-{self.name}",
             "optimizer": {"lr": lr},
             "validation": {"every": every},
         }
-        return ours.replace(dict(self.changes)).replace(named)
+        return method.replace(dict(self.changes)).replace(named)
 
 
 OURS = Variant("ours", "ours")
@@ -84,10 +84,14 @@ CLIPS = tuple(
 RANKS = tuple(
     Variant(f"rank-{n}", f"LoRA of rank {n}", {"low_rank": {"rank": n}}) for n in (1, 4, 16)
 )
+RATE_THIRD = Variant("rate-third", "a third of the learning rate", rate=1 / 3)
 RATES = (
-    Variant("rate-third", "a third of the learning rate", rate=1 / 3),
+    RATE_THIRD,
     Variant("rate-triple", "three times the learning rate", rate=3.0, hasty=True),
 )
+#: Of baselines whose appearance is below the floor long before their last step: a lower rate may
+#: teach them more, and a comparison is fair if that was tried.
+SLOWER = (RATE_THIRD, Variant("rate-tenth", "a tenth of the learning rate", rate=0.1))
 
 #: Every variant but ours, once.
 ABLATIONS: tuple[Variant, ...] = (

@@ -121,3 +121,7 @@ BASELINES = {
     "custom-diffusion": custom_diffusion,
     "tune-a-video": tune_a_video,
 }
+
+#: Those that train all spatial layers: below the appearance floor so soon that lower learning rates
+#: (``-rate-third`` and the like) are recipes too.
+HASTY = ("dreambooth",)

@@ -10,7 +10,8 @@ from motion_ray.config import CustomizationConfig
 from motion_ray.data.puppets.folders import slug
 from motion_ray.recipes import RECIPES, load_config
 from motion_ray.reproduction.clips import CLIPS, Clips
-from motion_ray.reproduction.experiments import EXPERIMENTS, Experiment
+from motion_ray.reproduction.experiment import Experiment
+from motion_ray.reproduction.experiments import EXPERIMENTS
 
 #: Methods of which steps on the way are kept too. Of every cell of theirs, whatever is asked for:
 #: a run must not depend on which tables it is trained for.

@@ -6,100 +6,24 @@ the statements survive, and those are what is tested. Numbers of table 1 are the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-from motion_ray.data.puppets.bodies import KINDS
-from motion_ray.data.puppets.captions import with_article
-from motion_ray.recipes.ablations import CLIPS, OURS, RANKS, RATES, TABLE_2, Variant
+from motion_ray.recipes.ablations import TABLE_2
+from motion_ray.reproduction.beyond import BEYOND
 from motion_ray.reproduction.claims import Bound, Claim, Contrast
+from motion_ray.reproduction.experiment import (
+    ACCURACY,
+    ALIGNMENT,
+    APPEARANCE,
+    BASE,
+    COPYING,
+    FIRST,
+    LAST,
+    NEAREST,
+    Experiment,
+    Row,
+    rows_of,
+)
 
-ACCURACY, APPEARANCE, ALIGNMENT = "motion accuracy", "CLIP appearance", "text alignment"
-COPYING, CONSISTENCY = "copying, any frame", "temporal consistency"
-NEAREST = "likeness to the nearest training frame"
-"""Mean over videos of the highest cosine of the copy detector: it differs where no video, or every
-one, counts as a copy."""
-COUNT, JUMPING, KICKING = "two puppets seen", "looks like jumping", "looks like kicking"
-"""Scores of scenes: share of videos in which two are seen; mean probability of a motion."""
-TEMPO = "consistency where recognised"
-"""Temporal consistency of the videos in which the motion is recognised: a puppet that stands still
-is consistent too, and neither slow nor fast at it."""
-BASE = "base in words"
-"""Row of the untouched base, asked in natural words (supplement D)."""
-FIRST, LAST = "ours, first look", "ours, last look"
-"""Rows of our method at the first and the last step that a curve looks at."""
-IN_SCENE = "ours, "
-"""Before the name of a scene or a kind of puppet: rows of our results there."""
 NEAR_ZERO = 0.05
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table.
-
-    Attributes:
-        method: ``"ours"``, or what follows the scale in a recipe's name.
-        title: in the table.
-        paper: the paper's numbers by score.
-        headline: trained with every headline seed, so that the noise of training shows.
-    """
-
-    method: str
-    title: str
-    paper: Mapping[str, float] = field(default_factory=dict)
-    headline: bool = False
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Something else that our results are asked for, in the puppet world.
-
-    Attributes:
-        name: in the report; with "ours, " before it, as a method of claims.
-        count: one puppet or two.
-        speed: ``"slowly"``, ``"quickly"``, or neither.
-        also: a motion of the base that is asked for at the same time.
-    """
-
-    name: str
-    count: int = 1
-    speed: str = ""
-    also: str | None = None
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        """Of what a prompt describes."""
-        return {"count": self.count, "speed": self.speed, "also": self.also}
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One table or figure.
-
-    Attributes:
-        name: on the command line.
-        title: in the report.
-        rows: methods that are trained for it.
-        claims: statements about them.
-        curves: whether steps on the way are looked at too.
-        control: whether the untouched base is asked in words.
-        scenes: that our results are asked for besides the usual prompts.
-    """
-
-    name: str
-    title: str
-    rows: tuple[Row, ...]
-    claims: tuple[Claim, ...] = ()
-    curves: bool = False
-    control: bool = False
-    scenes: tuple[Scene, ...] = ()
-
-
-def _rows(variants: tuple[Variant, ...]) -> tuple[Row, ...]:
-    return tuple(Row(v.name, v.title, headline=v is OURS) for v in variants)
-
-
 _OURS = Row("ours", "ours", {ACCURACY: 0.706, ALIGNMENT: 0.2818}, headline=True)
 _TABLE_1 = (
     Row("textual-inversion", "Textual Inversion", {ACCURACY: 0.003, ALIGNMENT: 0.2733}),
@@ -223,85 +147,6 @@ _CLAIMS_7 = (
     ),
 )
 
-#: What is asked of our results beyond the paper's tables; the clips show one person who does
-#: nothing else, at normal speed.
-SCENES = (
-    Scene("two puppets", count=2),
-    Scene("slowly", speed="slowly"),
-    Scene("quickly", speed="quickly"),
-    Scene("while jumping", also="jumping"),
-    Scene("while kicking", also="kicking"),
-)
-MOSTLY = 0.5
-_CLAIMS_BEYOND = (
-    *(
-        Bound(
-            f"the motion carries over to {with_article(kind)}, a kind that no clip shows: accuracy "
-            f"above {MOSTLY:.0%}",
-            ACCURACY,
-            f"{IN_SCENE}{kind}",
-            MOSTLY,
-            above=True,
-        )
-        for kind in KINDS
-        if kind != "person"
-    ),
-    *(
-        Bound(
-            f"the motion is kept in the scene {scene.name!r}: accuracy above {MOSTLY:.0%}",
-            ACCURACY,
-            f"{IN_SCENE}{scene.name}",
-            MOSTLY,
-            above=True,
-        )
-        for scene in SCENES
-    ),
-    Bound(
-        f"two puppets are seen where two are asked for: above {MOSTLY:.0%}",
-        COUNT,
-        f"{IN_SCENE}two puppets",
-        MOSTLY,
-        above=True,
-    ),
-    *(
-        Contrast(
-            f"asked for {also} at the same time, videos look more like it",
-            score,
-            {f"{IN_SCENE}while {also}": 1.0, "ours": -1.0},
-        )
-        for also, score in (("jumping", JUMPING), ("kicking", KICKING))
-    ),
-    *(
-        Contrast(
-            f"a learned motion can be slower or faster: frames change less {text}",
-            TEMPO,
-            {calm: 1.0, hasty: -1.0},
-        )
-        for text, calm, hasty in (
-            ("slowly than quickly", f"{IN_SCENE}slowly", f"{IN_SCENE}quickly"),
-            ("slowly than as learned", f"{IN_SCENE}slowly", "ours"),
-            ("as learned than quickly", "ours", f"{IN_SCENE}quickly"),
-        )
-    ),
-)
-
-
-def _learns_more(what: str, variants: tuple[Variant, ...]) -> tuple[Contrast, ...]:
-    """Of accuracy alone: of fewer clips there are fewer frames for a nearest one to be among."""
-    return tuple(
-        Contrast(
-            f"{what} more than {variant.title}: motion accuracy",
-            ACCURACY,
-            {"ours": 1.0, variant.name: -1.0},
-        )
-        for variant in variants
-    )
-
-
-_CLAIMS_CLIPS = _learns_more("ten clips teach", CLIPS[:-1])
-_CLAIMS_RANKS = _learns_more("whole values learn", RANKS)
-_CLAIMS_RATES = _learns_more("our learning rate teaches", RATES)
-
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each
     for each in (
@@ -309,7 +154,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             "table1", "Table 1: image customization methods", _TABLE_1, _CLAIMS_1, curves=True
         ),
         *(
-            Experiment(name, _TITLES_2[name], _rows(variants), _CLAIMS_2[name])
+            Experiment(name, _TITLES_2[name], rows_of(variants), _CLAIMS_2[name])
             for name, variants in TABLE_2.items()
         ),
         Experiment("fig7", "Figure 7: the course of training", (_OURS,), _CLAIMS_7, curves=True),
@@ -339,23 +184,9 @@ EXPERIMENTS: dict[str, Experiment] = {
                 ),
             ),
         ),
-        Experiment(
-            *("clips", "Beyond the paper: how many clips", _rows((*CLIPS[:-1], OURS))),
-            _CLAIMS_CLIPS,
-        ),
-        Experiment("ranks", "Beyond the paper: low rank", _rows((*RANKS, OURS)), _CLAIMS_RANKS),
-        Experiment(
-            "rates", "Beyond the paper: the learning rate", _rows((OURS, *RATES)), _CLAIMS_RATES
-        ),
-        Experiment(
-            "beyond",
-            "Beyond the paper: other characters, two of them, other speeds, two motions at once",
-            _rows((OURS,)),
-            _CLAIMS_BEYOND,
-            scenes=SCENES,
-        ),
+        *BEYOND,
     )
 }
 
 #: What ``all`` stands for: the paper's own.
-PAPERS_OWN = tuple(n for n in EXPERIMENTS if n not in ("clips", "ranks", "rates", "beyond"))
+PAPERS_OWN = tuple(n for n, each in EXPERIMENTS.items() if each not in BEYOND)

@@ -24,7 +24,15 @@ from motion_ray.evaluation.scoreboard import (
     observation,
 )
 from motion_ray.reproduction.cells import Cell
-from motion_ray.reproduction.experiments import BASE, COUNT, FIRST, IN_SCENE, LAST, NEAREST
+from motion_ray.reproduction.experiment import (
+    BASE,
+    COUNT,
+    FIRST,
+    LAST,
+    NEAREST,
+    staged,
+    unstaged,
+)
 from motion_ray.reproduction.looking import Look
 from motion_ray.reproduction.matching import Matched, matched
 from motion_ray.reproduction.record import Failed
@@ -52,7 +60,9 @@ class Findings:
         controls: rows of the base in words and of real clips.
         failed: cells that cannot be trained.
         threshold: cosine that makes a copy; None: copying was not run.
-        staged: rows of our results in other scenes, and of drawn clips of them, by scene.
+        staged: videos of methods' results in other scenes, by row
+            (:func:`~motion_ray.reproduction.experiment.staged`).
+        drawn: clips of the same scenes, by scene.
         extra: scores that only scenes are about.
         to_come: cells that are not trained yet.
     """
@@ -62,6 +72,7 @@ class Findings:
     failed: Sequence[Failed] = ()
     threshold: float | None = None
     staged: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
+    drawn: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
     extra: Mapping[str, Value] = field(default_factory=dict)
     to_come: Sequence[Cell] = ()
     _groups: dict[str, Group | None] = field(default_factory=dict, init=False, compare=False)
@@ -94,8 +105,8 @@ class Findings:
         """Videos of a row.
 
         Args:
-            method: of a recipe; :data:`BASE`, :data:`FIRST` or :data:`LAST`; or a scene or a kind
-                of puppet after :data:`IN_SCENE`.
+            method: of a recipe; :data:`BASE`, :data:`FIRST` or :data:`LAST`; or a method in a
+                scene (:func:`~motion_ray.reproduction.experiment.staged`).
             among: methods, itself included, with whose looks its own are to be matched in
                 appearance; none: the last look of each cell.
         """
@@ -103,26 +114,29 @@ class Findings:
             return [row for row in self.controls if row.question.part is Part.BASE]
         if method in (FIRST, LAST):
             return _joined(self._ends("ours", last=method == LAST))
-        if method.startswith(IN_SCENE):
-            return self.in_scene(method.removeprefix(IN_SCENE))
+        own, scene = unstaged(method)
+        if scene:
+            return self.in_scene(own, scene)
         if among:
             return _joined(self.matched(among)[method])
         return _joined(look for look in self.looks if look.cell.method == method and look.final)
 
-    def in_scene(self, name: str, *, drawn: bool = False) -> list[Measurement]:
-        """Videos of our results, or drawn clips.
+    def in_scene(self, method: str, scene: str) -> list[Measurement]:
+        """Videos of a method's results.
 
         Args:
-            name: of a scene or a kind of puppet; empty: the usual prompts.
-            drawn: whether to return drawn clips.
+            method: of a recipe.
+            scene: its name, or a kind of puppet; empty: the usual prompts.
         """
-        part = Part.REAL if drawn else Part.CUSTOMIZED
-        if name and name not in KINDS:
-            return [row for row in self.staged.get(name, ()) if row.question.part is part]
-        usual = self.controls if drawn else self.rows("ours")
-        return [
-            row for row in usual if row.question.part is part and name in ("", row.question.kind)
-        ]
+        if scene and scene not in KINDS:
+            return list(self.staged.get(staged(method, scene), ()))
+        return _of_kind(self.rows(method), scene)
+
+    def drawn_of(self, scene: str) -> list[Measurement]:
+        """Drawn clips of a scene, named as for :meth:`in_scene`."""
+        if scene and scene not in KINDS:
+            return list(self.drawn.get(scene, ()))
+        return _of_kind((r for r in self.controls if r.question.part is Part.REAL), scene)
 
     def estimate(self, rows: Sequence[Measurement], metric: str) -> Estimate | None:
         """One score of rows that belong together; None if it was not measured."""
@@ -206,6 +220,10 @@ def absent(motions: Iterable[str], rows: Iterable[str]) -> list[str]:
     """
     there = {slug(motion) for motion in rows}
     return [motion for motion in dict.fromkeys(motions) if slug(motion) not in there]
+
+
+def _of_kind(rows: Iterable[Measurement], kind: str) -> list[Measurement]:
+    return [row for row in rows if kind in ("", row.question.kind)]
 
 
 def _nearest(row: Measurement) -> float | None:

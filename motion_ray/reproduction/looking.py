@@ -7,7 +7,7 @@ pass over all cells keeps every worker busy to the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,15 @@ from motion_ray.config import CustomizationConfig
 from motion_ray.data.video import write_video
 from motion_ray.evaluation.evaluated_motion import EvaluatedMotion
 from motion_ray.evaluation.measurement import Measurement, Part
-from motion_ray.evaluation.prompt_list import PromptList
 from motion_ray.evaluation.protocol import evaluate
 from motion_ray.evaluation.tasks import Asked, Task, ask_all
 from motion_ray.evaluation.workforce import OpenWorkforce, Workforce
 from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.clips import CLIPS, SHOWN, Clips
 from motion_ray.reproduction.evaluators import evaluators_of
+from motion_ray.reproduction.experiment import staged
 from motion_ray.reproduction.record import Learned, Record, Trained
+from motion_ray.reproduction.scenes import Scenes, prompts_of
 
 VIDEOS = "videos"
 OnProgress = Callable[[str, int, int], None]
@@ -54,12 +55,15 @@ class Sights:
 
     Attributes:
         looks: in the order of the cells.
-        staged: rows of our results in other scenes, and of drawn clips of them, by scene.
+        staged: rows of methods' results in other scenes, by row
+            (:func:`~motion_ray.reproduction.experiment.staged`).
+        drawn: rows of drawn clips of the same scenes, by scene.
         videos: a few of each method, for people.
     """
 
     looks: list[Look] = field(default_factory=list)
     staged: dict[str, list[Measurement]] = field(default_factory=dict)
+    drawn: dict[str, list[Measurement]] = field(default_factory=dict)
     videos: Shown = field(default_factory=dict)
 
 
@@ -99,9 +103,7 @@ class Looker:
         """Cosine that makes a copy; None if copying is not run. Known after :meth:`controls`."""
         return self.measured_with["copy threshold"]
 
-    def missing(
-        self, record: Record, scenes: Mapping[str, PromptList], *, so_far: bool = False
-    ) -> int:
+    def missing(self, record: Record, scenes: Scenes, *, so_far: bool = False) -> int:
         """How many videos are to be measured, if no floor ends a cell early.
 
         Args:
@@ -111,16 +113,15 @@ class Looker:
         """
         trained, _ = record.outcomes(so_far=True)
         waiting = [] if so_far else record.to_come()
-        ours = sum(cell.method == "ours" for cell in waiting)
-        asked = sum(_looks_at(record.trials[cell].config) for cell in waiting)
-        asked = (asked + len(scenes) * ours) * len(self._clips.scale.video_seeds)
-        if ours and not any(each.cell.method == "ours" for each in trained):
-            asked += len(scenes) * len(
-                self._clips.scale.motions
-            )  # drawn clips, which no seed changes
+        looks = sum(_looks_at(record.trials[cell].config) for cell in waiting)
+        looks += sum(len(scenes.get(cell.method, ())) for cell in waiting)
+        asked = looks * len(self._clips.scale.video_seeds)
+        if waiting and not trained:
+            # drawn clips, which no seed changes
+            asked += len(prompts_of(scenes)) * len(self._clips.scale.motions)
         return self.missing_of(trained, scenes) + asked * len(self._prompts)
 
-    def missing_of(self, trained: Sequence[Trained], scenes: Mapping[str, PromptList]) -> int:
+    def missing_of(self, trained: Sequence[Trained], scenes: Scenes) -> int:
         """How many videos of cells that are trained are to be measured, and of controls.
 
         Args:
@@ -131,6 +132,8 @@ class Looker:
         for inflated, every in asked.items():
             mine = [each for each in trained if each.config.inflate is inflated]
             every += self._plan(mine, scenes, inflated)[2]
+        if trained:
+            asked[False] += [each for drawn in self._drawn(scenes).values() for each in drawn]
         return sum(self._evaluators[turned].missing(every) for turned, every in asked.items())
 
     def controls(self) -> list[Measurement]:
@@ -149,15 +152,14 @@ class Looker:
             if each.question.part is not Part.CUSTOMIZED
         ]
 
-    def cells(
-        self, trained: Sequence[Trained], scenes: Mapping[str, PromptList] | None = None
-    ) -> Sights:
+    def cells(self, trained: Sequence[Trained], scenes: Scenes | None = None) -> Sights:
         """Every delta of every cell, asked for by its token.
 
         Args:
             trained: the cells.
-            scenes: by name, other prompts for our own results; each list is as long as the scale's
-                and means the same in the same place.
+            scenes: other prompts for the results of some methods; each list is as long as the
+                scale's and means the same in the same place. Cells that were trained elsewhere, and
+                not asked there, are passed over: their deltas are not here.
 
         Raises:
             RunFolderError: the rows on disk belong to other models or settings.
@@ -168,26 +170,30 @@ class Looker:
             mine = [each for each in trained if each.config.inflate is inflated]
             if not mine:
                 continue
-            asked, staged, every = self._plan(mine, scenes or {}, inflated)
+            asked, in_scenes, every = self._plan(mine, scenes or {}, inflated)
+            drawn = {} if inflated else self._drawn(scenes or {})
+            every += [each for questions in drawn.values() for each in questions]
             with self._evaluators[inflated].opened(every) as force:
                 sights.looks += self._looks(asked, inflated, force)
-                for name, questions in staged.items():
-                    rows = self._rows(questions, inflated, f"ours, {name}", force)
-                    sights.staged[name] = rows
+                for row, questions in in_scenes.items():
+                    sights.staged[row] = self._rows(questions, inflated, row, force)
+                for name, questions in drawn.items():
+                    what = f"drawn clips, {name}"
+                    sights.drawn[name] = self._rows(questions, inflated, what, force)
                 sights.videos |= self._film(mine, force)
         order = {each.cell: number for number, each in enumerate(trained)}
         sights.looks.sort(key=lambda look: (order[look.cell], look.step))
         return sights
 
     def _plan(
-        self, trained: Sequence[Trained], scenes: Mapping[str, PromptList], inflated: bool
+        self, trained: Sequence[Trained], scenes: Scenes, inflated: bool
     ) -> tuple[list[tuple[Trained, int, list[Asked]]], dict[str, list[Asked]], list[Asked]]:
-        """Questions by cell and step, by scene, and all together."""
+        """Questions by cell and step, by row in a scene, and all together."""
         asked = [(each, step, self._asked(each, delta)) for each, step, delta in _deltas(trained)]
-        staged = {} if inflated else self._staged(trained, scenes)
+        in_scenes = self._in_scenes(trained, scenes, inflated)
         every = [each for _, _, questions in asked for each in questions]
-        every += [each for questions in staged.values() for each in questions]
-        return asked, staged, every
+        every += [each for questions in in_scenes.values() for each in questions]
+        return asked, in_scenes, every
 
     def _looks(
         self, asked: Sequence[tuple[Trained, int, list[Asked]]], inflated: bool, force: Workforce
@@ -204,19 +210,26 @@ class Looker:
             for each, step, questions in asked
         ]
 
-    def _staged(
-        self, trained: Sequence[Trained], scenes: Mapping[str, PromptList]
+    def _in_scenes(
+        self, trained: Sequence[Trained], scenes: Scenes, inflated: bool
     ) -> dict[str, list[Asked]]:
         seeds, found = self._clips.scale.video_seeds, dict[str, list[Asked]]()
-        ours = [each for each in trained if each.cell.method == "ours"]
-        learned = [self._described(each, each.result) for each in ours]
-        drawn = [self._clips.evaluated(motion) for motion in self._clips.scale.motions]
-        for name, prompts in scenes.items() if ours else ():
-            found[name] = ask_all(learned, prompts, seeds, controls=False)
-            found[name] += [
-                each for each in ask_all(drawn, prompts, seeds) if each.question.part is Part.REAL
-            ]
+        for each in trained:
+            learned = self._described(each, each.result)
+            for name, prompts in scenes.get(each.cell.method, {}).items():
+                asked = ask_all([learned], prompts, seeds, controls=False)
+                if each.here or not self._evaluators[inflated].missing(asked):
+                    found.setdefault(staged(each.cell.method, name), []).extend(asked)
         return found
+
+    def _drawn(self, scenes: Scenes) -> dict[str, list[Asked]]:
+        """Real clips of every scene: what the evaluators see where it is shown as it should be."""
+        seeds = self._clips.scale.video_seeds
+        motions = [self._clips.evaluated(motion) for motion in self._clips.scale.motions]
+        return {
+            name: [a for a in ask_all(motions, prompts, seeds) if a.question.part is Part.REAL]
+            for name, prompts in prompts_of(scenes).items()
+        }
 
     def _film(self, trained: Sequence[Trained], force: Workforce) -> Shown:
         """A few videos of the first cell of each method, all of one motion and seed; written if

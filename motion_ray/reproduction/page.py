@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from markupsafe import Markup
 from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.files import write_text_atomic
 from motion_ray.manifest import canonical_json
-from motion_ray.reproduction.experiments import BASE
+from motion_ray.reproduction.experiment import BASE
 from motion_ray.reproduction.reproduce import Reproduction
 from motion_ray.reproduction.section import Section
 from motion_ray.reproduction.sections import (
@@ -73,12 +73,12 @@ def results(found: Reproduction, facts: Mapping[str, str]) -> dict[str, Any]:
     groups = {name: found.findings.group(name) for name in (*methods, BASE)}
     verdicts, ceiling = found.verdicts, found.findings.ceiling
     curved = dict.fromkeys(row.method for e in found.experiments if e.curves for row in e.rows)
-    scenes = {
-        name: title
-        for each in found.experiments
-        if each.scenes
-        for name, title in scene_titles(each).items()
-    }
+    scenes: dict[str, dict[str, None]] = {}  # name to methods
+    titles: dict[str, str] = {}
+    for each in found.experiments:
+        for name, title in scene_titles(each).items() if each.scenes else ():
+            titles[name] = title
+            scenes.setdefault(name, {}).update(dict.fromkeys(row.method for row in each.rows))
     return {
         "scale": found.scale.name,
         "motions": list(found.scale.motions),
@@ -93,7 +93,7 @@ def results(found: Reproduction, facts: Mapping[str, str]) -> dict[str, Any]:
             ]
             for method in curved
         },
-        "scenes": {title: _scene(found, name) for name, title in scenes.items()},
+        "scenes": {titles[name]: _scene(found, name, own) for name, own in scenes.items()},
         "verdicts": {n: [v.to_dict() for v in each] for n, each in verdicts.items()},
         "other trainings": [each.to_dict() for each in found.survivals],
         "failed": {each.cell.name: each.reason for each in found.findings.failed},
@@ -105,10 +105,11 @@ def _numbers(scores: Mapping[str, Estimate | None]) -> dict[str, Any]:
     return {name: each.to_dict() for name, each in scores.items() if each is not None}
 
 
-def _scene(found: Reproduction, name: str) -> dict[str, Any]:
-    """Scores of our results in a scene, and of drawn clips of it."""
+def _scene(found: Reproduction, name: str, methods: Iterable[str]) -> dict[str, Any]:
+    """Scores of methods' results in a scene, and of drawn clips of it."""
     findings = found.findings
-    rows = {"ours": findings.in_scene(name), "drawn clips": findings.in_scene(name, drawn=True)}
+    rows = {method: findings.in_scene(method, name) for method in methods}
+    rows["drawn clips"] = findings.drawn_of(name)
     return {
         whose: _numbers({metric: findings.estimate(each, metric) for metric in SCENE_SCORES})
         for whose, each in rows.items()

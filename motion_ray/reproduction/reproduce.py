@@ -19,7 +19,7 @@ from motion_ray.locks import only_process
 from motion_ray.reproduction.cells import cells_of
 from motion_ray.reproduction.claims import Key, Observed, Verdict
 from motion_ray.reproduction.clips import DRAWN, Clips
-from motion_ray.reproduction.experiments import Experiment
+from motion_ray.reproduction.experiment import Experiment
 from motion_ray.reproduction.findings import Findings
 from motion_ray.reproduction.kept import Kept, bring
 from motion_ray.reproduction.looking import Looker, OnProgress, Shown
@@ -72,7 +72,8 @@ class Reproduction:
         """How many videos could not be made; they count as not showing the motion."""
         found = self.findings
         seen = [*found.controls, *(row for look in found.looks for row in look.rows)]
-        seen += [row for rows in found.staged.values() for row in rows]
+        scenes = (*found.staged.values(), *found.drawn.values())
+        seen += [row for rows in scenes for row in rows]
         return sum(bool(row.failure) for row in seen)
 
     @property
@@ -141,7 +142,7 @@ def reproduce(
         on_trained(looker.missing_of(trained, scenes))
         sights = looker.cells(trained, scenes)
     findings = Findings(
-        *(sights.looks, controls, failed, looker.threshold, sights.staged),
+        *(sights.looks, controls, failed, looker.threshold, sights.staged, sights.drawn),
         _scores(scale, looker) if scenes else {},
         to_come,
     )

@@ -27,7 +27,7 @@ from motion_ray.reproduction.claims import (
     differences,
     reason_for_none,
 )
-from motion_ray.reproduction.experiments import Experiment
+from motion_ray.reproduction.experiment import Experiment
 
 FEWEST = 6  # trainings: of five, p cannot be below LEVEL whatever they show
 SAME = 1e-9  # means of a training that differ by rounding alone

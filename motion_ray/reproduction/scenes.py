@@ -1,4 +1,4 @@
-"""Beyond the paper's tables: what it shows in pictures, as measurements on our own results.
+"""Beyond the paper's tables: what it shows in pictures, as measurements on what was learned.
 
 A motion learned from one person at normal speed is asked of two puppets, slowly, quickly and
 together with a motion that the base knows ("doing the pll while jumping"). Nothing is trained for
@@ -8,7 +8,7 @@ image embedding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -22,7 +22,7 @@ from motion_ray.evaluation.measurement import Measurement
 from motion_ray.evaluation.prompt_list import ListedPrompt, PromptList
 from motion_ray.evaluation.prompts import SLOT, EvalPrompt
 from motion_ray.evaluation.scoreboard import Value
-from motion_ray.reproduction.experiments import (
+from motion_ray.reproduction.experiment import (
     COUNT,
     JUMPING,
     KICKING,
@@ -32,9 +32,12 @@ from motion_ray.reproduction.experiments import (
 )
 from motion_ray.reproduction.scale import Scale
 
+Scenes = Mapping[str, Mapping[str, PromptList]]
+"""Method to scene to prompts."""
 
-def scenes_of(experiments: Sequence[Experiment], scale: Scale) -> dict[str, PromptList]:
-    """The prompts of every scene that some experiments ask for, by the scene's name.
+
+def scenes_of(experiments: Sequence[Experiment], scale: Scale) -> dict[str, dict[str, PromptList]]:
+    """The prompts of every scene that some experiments ask methods for, by method and scene.
 
     Each list is as long as the scale's own, and has the same character and place in the same
     position, so that videos of two scenes are pairs.
@@ -42,18 +45,22 @@ def scenes_of(experiments: Sequence[Experiment], scale: Scale) -> dict[str, Prom
     Raises:
         ConfigError: the scale's prompts are not of the puppet world.
     """
-    scenes = dict.fromkeys(scene for each in experiments for scene in each.scenes)
-    if not scenes:
-        return {}
+    found: dict[str, dict[str, PromptList]] = {}
     asked = scale.asked()
-    return {
-        scene.name: replace(
+    for method, scene in (
+        (row.method, scene) for each in experiments for scene in each.scenes for row in each.rows
+    ):
+        found.setdefault(method, {})[scene.name] = replace(
             asked,
             name=f"{asked.name}, {scene.name}",
             prompts=tuple(_staged(each, scene) for each in asked.prompts),
         )
-        for scene in scenes
-    }
+    return found
+
+
+def prompts_of(scenes: Scenes) -> dict[str, PromptList]:
+    """The prompts of each scene, whoever is asked for it."""
+    return {name: prompts for own in scenes.values() for name, prompts in own.items()}
 
 
 def scene_scores(classes: Sequence[str], encoder: OpenClipEncoder) -> dict[str, Value]:
@@ -109,9 +116,9 @@ class _CountReader:
 def _staged(listed: ListedPrompt, scene: Scene) -> ListedPrompt:
     if listed.look is None:
         raise ConfigError(
-            "beyond",
-            f"its scenes are of the puppet world, and {listed.prompt.template!r} is not",
-            "leave it out, or ask for --scale puppet",
+            "beyond, fig5-scenes",
+            f"their scenes are of the puppet world, and {listed.prompt.template!r} is not",
+            "leave them out, or ask for --scale puppet",
         )
     look = listed.look.model_copy(update=scene.changes)
     doing = SLOT if scene.also is None else f"{SLOT} while {scene.also}"

@@ -11,7 +11,7 @@ from motion_ray.evaluation.charts import Line, line_chart
 from motion_ray.evaluation.measurement import Measurement
 from motion_ray.evaluation.scoreboard import COPYING_FIRST, NO_REAL_CLIPS, RATES, Group
 from motion_ray.reproduction.claims import Verdict, Word
-from motion_ray.reproduction.experiments import (
+from motion_ray.reproduction.experiment import (
     ACCURACY,
     ALIGNMENT,
     APPEARANCE,
@@ -21,11 +21,11 @@ from motion_ray.reproduction.experiments import (
     COUNT,
     JUMPING,
     KICKING,
-    PAPERS_OWN,
     TEMPO,
     Experiment,
     Row,
 )
+from motion_ray.reproduction.experiments import PAPERS_OWN
 from motion_ray.reproduction.findings import CurvePoint, Findings
 from motion_ray.reproduction.reproduce import Reproduction
 from motion_ray.reproduction.section import Chart, Section, TableRow
@@ -209,26 +209,33 @@ def _order(real: Group) -> str:
 def scene_titles(experiment: Experiment) -> dict[str, str]:
     """What is told apart, by name: the usual prompts (an empty one), their kinds, and scenes."""
     names = {"": "as in the tables above"}
-    names |= {kind: f"of these, {kind}s" for kind in KINDS if kind != "person"}
-    names["person"] = "of these, persons (as in the clips)"
+    if experiment.kinds:
+        names |= {kind: f"of these, {kind}s" for kind in KINDS if kind != "person"}
+        names["person"] = "of these, persons (as in the clips)"
     return names | {scene.name: scene.name for scene in experiment.scenes}
 
 
 def _scene_rows(experiment: Experiment, findings: Findings) -> list[TableRow]:
-    return [_scene_row(title, name, findings) for name, title in scene_titles(experiment).items()]
+    """One after the other of each scene, if several methods were asked for it."""
+    several = len(experiment.rows) > 1
+    return [
+        _scene_row(f"{title}: {row.title}" if several else title, row.method, scene, findings)
+        for scene, title in scene_titles(experiment).items()
+        for row in experiment.rows
+    ]
 
 
-def _scene_row(title: str, name: str, findings: Findings) -> TableRow:
-    ours, drawn = findings.in_scene(name), findings.in_scene(name, drawn=True)
-    cells = [_scene_cell(findings, ours, drawn, metric) for metric in SCENE_SCORES]
-    notes = () if name else _untrained(findings, "ours")
-    return TableRow(title, (*cells, (_videos(ours), "")), "; ".join(notes))
+def _scene_row(title: str, method: str, scene: str, findings: Findings) -> TableRow:
+    made, drawn = findings.in_scene(method, scene), findings.drawn_of(scene)
+    cells = [_scene_cell(findings, made, drawn, metric) for metric in SCENE_SCORES]
+    notes = () if scene else _untrained(findings, method)
+    return TableRow(title, (*cells, (_videos(made), "")), "; ".join(notes))
 
 
 def _scene_cell(
-    findings: Findings, ours: list[Measurement], drawn: list[Measurement], metric: str
+    findings: Findings, made: list[Measurement], drawn: list[Measurement], metric: str
 ) -> tuple[str, str]:
-    mine, ceiling = findings.estimate(ours, metric), findings.estimate(drawn, metric)
+    mine, ceiling = findings.estimate(made, metric), findings.estimate(drawn, metric)
     beside = "" if ceiling is None else f"drawn clips: {shown(metric, ceiling)}"
     if mine is None:
         return "not run", beside

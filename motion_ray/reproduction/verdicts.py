@@ -9,15 +9,15 @@ from statistics import fmean
 from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.evaluation.measurement import Measurement
 from motion_ray.reproduction.claims import Bound, Claim, Contrast, Key, Observed, Verdict, judge
-from motion_ray.reproduction.experiments import (
+from motion_ray.reproduction.experiment import (
     COPYING,
     FIRST,
-    IN_SCENE,
     JUMPING,
     KICKING,
     LAST,
     NEAREST,
     Experiment,
+    unstaged,
 )
 from motion_ray.reproduction.findings import Findings, absent, pairs
 from motion_ray.reproduction.looking import Look
@@ -91,8 +91,9 @@ def _mean_appearance(looks: Sequence[Look]) -> float:
 def _observed(findings: Findings, method: str, claim: Claim) -> Observed | str:
     """Values of the claim's score, or the reason why there are none."""
     rows = findings.rows(method, claim.among)
-    if method.startswith(IN_SCENE) and method not in (FIRST, LAST):
-        reason = _untellable(findings, method.removeprefix(IN_SCENE), rows, claim)
+    own, scene = unstaged(method)
+    if scene:
+        reason = _untellable(findings, own, scene, rows, claim)
         if reason:
             return reason
     if claim.among and not rows and _in_common(findings, claim.among):
@@ -100,7 +101,7 @@ def _observed(findings: Findings, method: str, claim: Claim) -> Observed | str:
     if claim.among and not rows:
         rows = findings.rows(method)  # there is one whose absence is the reason
     if not rows:
-        trained = "ours" if method.startswith(IN_SCENE) else method
+        trained = "ours" if method in (FIRST, LAST) else own
         if any(cell.method == trained for cell in findings.to_come):
             return "it is not trained yet"
         reasons = [each.reason for each in findings.failed if each.cell.method == trained]
@@ -118,16 +119,18 @@ def _in_common(findings: Findings, methods: Sequence[str]) -> bool:
     return bool(set.intersection(*({(c.motion, c.seed) for c in own} for own in cells)))
 
 
-def _untellable(findings: Findings, name: str, rows: Sequence[Measurement], claim: Claim) -> str:
-    """Why nothing can be said about a scene; empty if it can."""
-    if not rows and findings.rows("ours"):
+def _untellable(
+    findings: Findings, method: str, scene: str, rows: Sequence[Measurement], claim: Claim
+) -> str:
+    """Why nothing can be said about a method in a scene; empty if it can."""
+    if not rows and findings.rows(method):
         return "nothing was asked of it"
-    ceiling = findings.estimate(findings.in_scene(name, drawn=True), claim.metric)
+    ceiling = findings.estimate(findings.drawn_of(scene), claim.metric)
     if isinstance(claim, Bound):
         if not claim.above or ceiling is None or ceiling.value > claim.limit:
             return ""
         return f"the evaluators see it in only {ceiling.value:.0%} of drawn clips of the scene"
-    usual = findings.estimate(findings.in_scene("", drawn=True), claim.metric)
+    usual = findings.estimate(findings.drawn_of(""), claim.metric)
     if claim.metric not in (JUMPING, KICKING) or ceiling is None or usual is None:
         return ""
     if ceiling.value - usual.value >= SEEN:

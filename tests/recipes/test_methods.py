@@ -147,6 +147,15 @@ def test_beyond_the_paper():
     assert set(RECIPES["puppet-rank-16"]().groups) == set(PAPER_GROUPS)
 
 
+def test_a_baseline_that_soon_ends_can_learn_more_slowly():
+    own = RECIPES["puppet-dreambooth"]()
+    for name, part in (("third", 1 / 3), ("tenth", 0.1)):
+        slower = RECIPES[f"puppet-dreambooth-rate-{name}"]()
+        assert slower.optimizer.lr == pytest.approx(part * own.optimizer.lr)
+        same = {"recipe": own.recipe, "optimizer": {"lr": own.optimizer.lr}}
+        assert slower.replace(same) == own
+
+
 def test_a_subject_is_pictures_keys_values_and_a_token():
     config = RECIPES["puppet-subject"]()
     assert config.clips.frames == 1 and config.train_token

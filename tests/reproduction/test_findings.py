@@ -10,11 +10,7 @@ import pytest
 from motion_ray.evaluation.measurement import Measurement, Part
 from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.claims import Word
-from motion_ray.reproduction.experiments import (
-    ACCURACY,
-    FIRST,
-    LAST,
-)
+from motion_ray.reproduction.experiment import ACCURACY, FIRST, LAST
 from motion_ray.reproduction.findings import Findings
 from tests.reproduction.samples import PROMPTS, THRESHOLD, controls, judged, look, row
 
@@ -94,7 +90,7 @@ def test_a_cell_that_was_stopped_stays_in_the_curve():
 
 
 def test_rows_in_a_scene_are_ours_or_drawn_and_kinds_are_part_of_the_usual_prompts():
-    def staged(part: Part, rights: int) -> list[Measurement]:
+    def rows_of(part: Part, rights: int) -> list[Measurement]:
         return [row("dabbing", n, right=n < rights, part=part) for n in range(PROMPTS)]
 
     def of_kind(rows: Sequence[Measurement], kind: str) -> list[Measurement]:
@@ -104,12 +100,14 @@ def test_rows_in_a_scene_are_ours_or_drawn_and_kinds_are_part_of_the_usual_promp
     rows = [*of_kind(seen.rows[:12], "person"), *of_kind(seen.rows[12:], "crab")]
     found = Findings(
         [replace(seen, rows=tuple(rows))],
-        [*controls("dabbing")[:PROMPTS], *of_kind(staged(Part.REAL, PROMPTS), "crab")],
-        staged={"slowly": [*staged(Part.CUSTOMIZED, 6), *staged(Part.REAL, 30)]},
+        [*controls("dabbing")[:PROMPTS], *of_kind(rows_of(Part.REAL, PROMPTS), "crab")],
+        staged={"ours, slowly": rows_of(Part.CUSTOMIZED, 6)},
+        drawn={"slowly": rows_of(Part.REAL, 30)},
     )
 
     def accuracy(name: str, drawn: bool = False) -> float | None:
-        estimate = found.estimate(found.in_scene(name, drawn=drawn), ACCURACY)
+        seen = found.drawn_of(name) if drawn else found.in_scene("ours", name)
+        estimate = found.estimate(seen, ACCURACY)
         return None if estimate is None else estimate.value
 
     assert accuracy("") == pytest.approx(24 / 30)

@@ -14,7 +14,7 @@ from motion_ray.config import ClipConfig, SamplingConfig
 from motion_ray.evaluation import clip
 from motion_ray.evaluation.measurement import Part
 from motion_ray.evaluation.prompt_list import load_prompt_list
-from motion_ray.reproduction.experiments import ACCURACY, BASE
+from motion_ray.reproduction.experiment import ACCURACY, BASE
 from motion_ray.reproduction.page import write_page
 from motion_ray.reproduction.reproduce import reproduce
 from motion_ray.reproduction.sections import sections_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,12 @@ from motion_ray.config import SamplingConfig
 from motion_ray.data.puppets.folders import write_motion_folder, write_regularization_folder
 from motion_ray.errors import BaseModelError, MotionRayError
 from motion_ray.evaluation.evaluator import EvaluationSettings
-from motion_ray.reproduction.experiments import BASE, EXPERIMENTS
+from motion_ray.evaluation.measurement import Measurement
+from motion_ray.evaluation.measurement_files import read_table, write_table
+from motion_ray.reproduction.beyond import SCENES, SCENES_5
+from motion_ray.reproduction.evaluators import rows_of
+from motion_ray.reproduction.experiment import BASE
+from motion_ray.reproduction.experiments import EXPERIMENTS
 from motion_ray.reproduction.kept import Kept, keep, read_kept
 from motion_ray.reproduction.page import PAGE, RESULTS, write_page
 from motion_ray.reproduction.record import Record
@@ -76,7 +82,7 @@ def run(
 
     out.mkdir(exist_ok=True)
     found = reproduce(
-        [EXPERIMENTS[name] for name in ("fig5", "fig7", "appendix-d", "beyond")],
+        [EXPERIMENTS[name] for name in ("fig5", "fig7", "appendix-d", "beyond", "fig5-scenes")],
         scale,
         out,
         in_this_process(
@@ -97,7 +103,7 @@ def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path, monkey
     out = tmp_path / "out"
     told: list[int] = []
     found, cells, steps = run(scale, out, told=told)
-    looked = 2 * (3 + 5) + 2 * 5  # of looks and scenes, and of scenes' drawn clips
+    looked = 2 * (3 + 5 + 4) + 2 * 5  # of looks, our scenes and theirs, and scenes' drawn clips
     assert told == [looked + 4, looked]  # two of the base in words and two real clips before
     assert cells == ["tune-a-video--dabbing--s0", "ours--dabbing--s0"]
     assert steps == 4
@@ -111,9 +117,15 @@ def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path, monkey
         "ours": 2,
         "tune-a-video": 2,
     }
-    assert {name: len(rows) for name, rows in found.findings.staged.items()} == dict.fromkeys(
-        ("two puppets", "slowly", "quickly", "while jumping", "while kicking"),
-        4,  # two prompts of ours, two drawn clips
+    assert {row: len(made) for row, made in found.findings.staged.items()} == dict.fromkeys(
+        [
+            *(f"ours, {scene.name}" for scene in SCENES),
+            *(f"tune-a-video, {scene.name}" for scene in SCENES_5),
+        ],
+        2,
+    )
+    assert {name: len(rows) for name, rows in found.findings.drawn.items()} == dict.fromkeys(
+        (scene.name for scene in SCENES), 2
     )
     page = write_page(out, found, sections_of(found), {"command": "test"})
     assert page == out / PAGE and "Tune-A-Video" in page.read_text()
@@ -142,6 +154,13 @@ def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path, monkey
         "ours": 2,
         "tune-a-video": 2,
     }
+    _forget(shelf, [row for made in found.findings.staged.values() for row in made])
+    passed, _, steps = run(scale, tmp_path / "fewer", read_kept(shelf))
+    assert steps == 0 and not passed.findings.staged  # their deltas are elsewhere
+    assert len(passed.findings.looks) == len(found.findings.looks)
+    assert passed.verdicts["fig5-scenes"][0].because == (
+        "ours, two puppets: nothing was asked of it"
+    )
     monkeypatch.undo()
     more = replace(scale, seeds=(0, 1), headline_seeds=(0, 1))
     told.clear()
@@ -160,3 +179,13 @@ def test_a_reproduction_trains_looks_and_repeats_nothing(scale, tmp_path, monkey
     other = replace(scale, settings=replace(scale.settings, classifier="elsewhere"))
     with pytest.raises(BaseModelError, match="are loaded"):  # they say whether rows are theirs
         run(other, out)
+
+
+def _forget(shelf: Path, rows: Sequence[Measurement]) -> None:
+    """Take rows out of what was kept."""
+    keys = {row.question.key for row in rows}
+    for name in rows_of(shelf):
+        table, measured_with = read_table(shelf / f"{name}.parquet")
+        left = [row for row in table if row.question.key not in keys]
+        assert len(left) < len(table)
+        write_table(shelf / f"{name}.parquet", left, measured_with)

@@ -16,18 +16,22 @@ from motion_ray.evaluation.measurement import Measurement
 from motion_ray.evaluation.motion import load_motion_classifier
 from motion_ray.evaluation.prompt_list import PromptList
 from motion_ray.evaluation.prompts import SLOT
+from motion_ray.reproduction.beyond import SCENES
 from motion_ray.reproduction.claims import Bound
-from motion_ray.reproduction.experiments import (
+from motion_ray.reproduction.experiment import (
+    BASE,
     COUNT,
-    EXPERIMENTS,
-    IN_SCENE,
+    FIRST,
     JUMPING,
     KICKING,
-    SCENES,
+    LAST,
     TEMPO,
+    staged,
+    unstaged,
 )
+from motion_ray.reproduction.experiments import EXPERIMENTS, PAPERS_OWN
 from motion_ray.reproduction.scale import Scale, puppet_scale
-from motion_ray.reproduction.scenes import scene_scores, scenes_of
+from motion_ray.reproduction.scenes import prompts_of, scene_scores, scenes_of
 from tests.reproduction.samples import row
 
 BEYOND = [EXPERIMENTS["beyond"]]
@@ -40,8 +44,9 @@ def characters(prompts: PromptList) -> list[tuple[str, str, str]]:
 
 def test_every_scene_asks_for_the_same_characters_in_the_same_order() -> None:
     scale = puppet_scale()
-    scenes, usual = scenes_of(BEYOND, scale), characters(scale.asked())
-    assert list(scenes) == [scene.name for scene in SCENES]
+    found, usual = scenes_of(BEYOND, scale), characters(scale.asked())
+    scenes = found["ours"]
+    assert list(found) == ["ours"] and list(scenes) == [scene.name for scene in SCENES]
     assert all(characters(prompts) == usual for prompts in scenes.values())
     assert scenes_of([EXPERIMENTS["table1"]], scale) == {}
 
@@ -57,7 +62,7 @@ def test_every_scene_asks_for_the_same_characters_in_the_same_order() -> None:
     ],
 )
 def test_what_a_scene_asks_for_and_what_is_drawn_of_it(scene: str, text: str) -> None:
-    listed = scenes_of(BEYOND, puppet_scale())[scene].prompts[1]
+    listed = scenes_of(BEYOND, puppet_scale())["ours"][scene].prompts[1]
     assert listed.prompt.template == text and listed.look is not None
     drawn = listed.look.scene("dabbing")
     wanted = next(each for each in SCENES if each.name == scene)
@@ -66,15 +71,35 @@ def test_what_a_scene_asks_for_and_what_is_drawn_of_it(scene: str, text: str) ->
 
 def test_prompts_that_describe_no_puppet_cannot_be_staged() -> None:
     scale: Scale = replace(puppet_scale(), prompt_list="paper")
-    with pytest.raises(ConfigError, match="its scenes are of the puppet world"):
+    with pytest.raises(ConfigError, match="their scenes are of the puppet world"):
         scenes_of(BEYOND, scale)
 
 
-def test_every_claim_is_about_a_kind_or_a_scene_that_is_asked_for() -> None:
-    known = {"ours", *(IN_SCENE + scene.name for scene in SCENES)}
-    for claim in EXPERIMENTS["beyond"].claims:
+@pytest.mark.parametrize("name", [n for n, each in EXPERIMENTS.items() if each.scenes])
+def test_every_claim_is_about_a_kind_or_a_scene_that_is_asked_for(name: str) -> None:
+    experiment = EXPERIMENTS[name]
+    known = {"ours"}
+    known |= {staged(row.method, scene.name) for row in experiment.rows for scene in SCENES}
+    for claim in experiment.claims:
         kinds = isinstance(claim, Bound) and "a kind that no clip shows" in claim.text
         assert kinds or set(claim.methods) <= known, claim.text
+    assert name not in PAPERS_OWN  # other scales' prompts describe no puppets
+
+
+def test_methods_are_asked_for_the_scenes_of_their_experiments() -> None:
+    """Figure 5's are four of the five, the same prompts for both methods."""
+    found = scenes_of([EXPERIMENTS["fig5-scenes"], *BEYOND], puppet_scale())
+    four = [scene.name for scene in SCENES if scene.name != "quickly"]
+    assert list(found["tune-a-video"]) == four
+    assert set(found["ours"]) == {*four, "quickly"}
+    assert all(found["ours"][name] == prompts for name, prompts in found["tune-a-video"].items())
+    assert list(prompts_of(found)) == [*four, "quickly"]
+
+
+def test_a_row_says_whose_results_it_is_of_and_in_which_scene() -> None:
+    assert unstaged(staged("tune-a-video", "two puppets")) == ("tune-a-video", "two puppets")
+    for usual in ("ours", "tune-a-video", BASE, FIRST, LAST):
+        assert unstaged(usual) == (usual, "")
 
 
 def test_a_tempo_is_that_of_videos_in_which_the_motion_is_recognised() -> None:

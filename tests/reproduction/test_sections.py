@@ -9,7 +9,9 @@ import pytest
 from motion_ray.evaluation.measurement import Measurement, Part
 from motion_ray.recipes.puppet import puppet
 from motion_ray.reproduction.cells import Cell
-from motion_ray.reproduction.experiments import COUNT, EXPERIMENTS, JUMPING
+from motion_ray.reproduction.claims import Word
+from motion_ray.reproduction.experiment import COUNT, JUMPING
+from motion_ray.reproduction.experiments import EXPERIMENTS
 from motion_ray.reproduction.findings import Findings
 from motion_ray.reproduction.record import Failed, Learned, Trained
 from motion_ray.reproduction.reproduce import Reproduction
@@ -36,7 +38,8 @@ def test_scenes_stand_beside_their_drawn_clips() -> None:
     findings = Findings(
         [replace(seen, rows=tuple(of_kind(list(seen.rows), "crab")))],
         controls("dabbing"),
-        staged={"while jumping": [*staged, *drawn]},
+        staged={"ours, while jumping": staged},
+        drawn={"while jumping": drawn},
         extra={COUNT: lambda row: 1.0, JUMPING: lambda row: 0.25},
     )
     section, _ = sections(findings, "beyond")
@@ -50,6 +53,31 @@ def test_scenes_stand_beside_their_drawn_clips() -> None:
     assert cells["while jumping"][2][0].startswith("0.250")
     assert cells["while jumping"][-1] == (str(PROMPTS), "")
     assert cells["slowly"][0] == ("not run", "")
+
+
+def test_several_methods_stand_beside_each_other_in_a_scene() -> None:
+    tune = Cell("tune-a-video", "dabbing", 0)
+    findings = Findings(
+        [look(Cell("ours", "dabbing", 0), 900, 24), look(tune, 900, 12)],
+        controls("dabbing"),
+        staged={
+            "ours, slowly": [row("dabbing", n, right=n < 21) for n in range(PROMPTS)],
+            "tune-a-video, slowly": [row("dabbing", n, right=n < 3) for n in range(PROMPTS)],
+        },
+    )
+    section, *_ = sections(findings, "fig5-scenes")
+    cells = {each.title: each.cells[0][0] for each in section.rows}
+    assert cells["as in the tables above: ours"].startswith("80.0 %")
+    assert cells["as in the tables above: Tune-A-Video"].startswith("40.0 %")
+    assert cells["slowly: ours"].startswith("70.0 %")
+    assert cells["slowly: Tune-A-Video"].startswith("10.0 %")
+    assert len(cells) == 2 * (1 + 4)  # four scenes, and no kinds of puppets
+    words = {v.claim.text: v.word for v in section.verdicts}
+    slowly = (
+        "asked for slowly, our videos show the motion more often than Tune-A-Video's (figure 5)"
+    )
+    assert words[slowly] is Word.REPRODUCED
+    assert Word.NOT_RUN in words.values()  # those of the other scenes
 
 
 def test_each_training_of_a_headline_method_is_told() -> None:
@@ -92,7 +120,7 @@ def test_videos_that_could_not_be_made_are_counted_everywhere() -> None:
 
     seen = look(Cell("ours", "dabbing", 0), 900, 24)
     seen = replace(seen, rows=(*seen.rows[:-2], lost(28), lost(29)))
-    findings = Findings([seen], controls("dabbing"), staged={"slowly": [lost(0)]})
+    findings = Findings([seen], controls("dabbing"), staged={"ours, slowly": [lost(0)]})
     table, beyond, *_ = sections(findings, "table2b", "beyond")
     assert table.rows[0].cells[-1] == ("30, 2 could not be made", "")
     last = {each.title: each.cells[-1][0] for each in beyond.rows}

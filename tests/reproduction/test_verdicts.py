@@ -9,12 +9,7 @@ import pytest
 from motion_ray.evaluation.measurement import Measurement, Part
 from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.claims import Word
-from motion_ray.reproduction.experiments import (
-    BASE,
-    COPYING,
-    JUMPING,
-    KICKING,
-)
+from motion_ray.reproduction.experiment import BASE, COPYING, JUMPING, KICKING
 from motion_ray.reproduction.findings import Findings
 from motion_ray.reproduction.record import Failed
 from tests.reproduction.samples import PROMPTS, THRESHOLD, controls, judged, look, row
@@ -97,17 +92,18 @@ def test_methods_are_paired_by_motion_prompt_and_seed():
 
 
 def test_a_motion_that_is_hardly_seen_in_drawn_clips_is_no_measure_of_ours():
-    def staged(name: str, drawn: float) -> dict[str, list[Measurement]]:
-        rows = [row("dabbing", n, right=True) for n in range(PROMPTS)]
-        real = [
+    def clips(drawn: float) -> list[Measurement]:
+        return [
             row("dabbing", n, right=True, part=Part.REAL, appearance=drawn) for n in range(PROMPTS)
         ]
-        return {name: [*rows, *real]}
 
     # any number of a row does: the appearance stands for the probability
     extra = {JUMPING: lambda row: row.scores.appearance, KICKING: lambda row: row.scores.appearance}
-    scenes = {**staged("while jumping", 0.9), **staged("while kicking", 0.81)}
-    found = Findings([look(OURS, 1, 24)], controls("dabbing"), staged=scenes, extra=extra)
+    drawn = {"while jumping": clips(0.9), "while kicking": clips(0.81)}
+    made = {f"ours, {name}": [row("dabbing", n, right=True) for n in range(30)] for name in drawn}
+    found = Findings(
+        [look(OURS, 1, 24)], controls("dabbing"), staged=made, drawn=drawn, extra=extra
+    )
     because = {v.claim.text: v.because for v in judged(found, "beyond")}
     assert "hardly" not in because["asked for jumping at the same time, videos look more like it"]
     assert because["asked for kicking at the same time, videos look more like it"] == (
@@ -117,13 +113,14 @@ def test_a_motion_that_is_hardly_seen_in_drawn_clips_is_no_measure_of_ours():
 
 
 def test_what_is_not_seen_in_drawn_clips_says_nothing_about_ours():
-    def staged(part: Part, rights: int) -> list[Measurement]:
+    def rows_of(part: Part, rights: int) -> list[Measurement]:
         return [row("dabbing", n, right=n < rights, part=part) for n in range(PROMPTS)]
 
     found = Findings(
         [look(OURS, 1, 24)],
         controls("dabbing"),
-        staged={"while jumping": [*staged(Part.CUSTOMIZED, 6), *staged(Part.REAL, 3)]},
+        staged={"ours, while jumping": rows_of(Part.CUSTOMIZED, 6)},
+        drawn={"while jumping": rows_of(Part.REAL, 3)},
     )
     because = {v.claim.text: v.because for v in judged(found, "beyond")}
     reason = because["the motion is kept in the scene 'while jumping': accuracy above 50%"]
