@@ -240,6 +240,7 @@ class MotionDelta:
             ((name, self._form.value(self.tensors, name, base[name])) for name in self.parameters),
             base,
             self._where,
+            computed=self.header.parametrization != "full",
         )
 
     def change(self, name: str, base: Mapping[str, Tensor]) -> Tensor:

@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-ALIGNMENT = 64  # bytes; of every tensor in a piece
+#: Bytes, of every tensor in a piece: what torch's own allocations have on a GPU, and twice what
+#: matrix libraries look at to choose an algorithm, so that halved (float32 that becomes bfloat16 as
+#: a whole) it is still the algorithm, and the bits, of tensors that lie alone.
+ALIGNMENT = 512
 
 
 def packed(

@@ -73,23 +73,30 @@ class Places:
     def filled(
         self, values: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]
     ) -> Iterator[None]:
-        """Other values in the places of some parameters; the base model's again on leaving.
+        """Other values in the places of some parameters; the base model's again on leaving, in all
+        places: what was changed in them meanwhile is undone.
 
         Args:
             values: parameter name to value, of the parameter's shape.
             parameters: of the denoiser, by name.
         """
-        with torch.no_grad():
-            if any(parameters[n].data_ptr() != self._addresses.get(n) for n in values):
-                self._settle({*values, *self._places}, parameters)
-            places = [self._places[name] for name in values]
-            self._note()
-            try:
-                torch._foreach_copy_(places, [*values.values()])
-                yield
-            finally:
-                for own, place in self._pieces:
-                    place.copy_(own)
+        if any(parameters[n].data_ptr() != self._addresses.get(n) for n in values):
+            self._settle({*values, *self._places}, parameters)
+        self._note()
+        try:
+            self._fill(values)
+            yield
+        finally:
+            self._restore()
+
+    @torch.no_grad()
+    def _fill(self, values: Mapping[str, Tensor]) -> None:
+        torch._foreach_copy_([self._places[name] for name in values], [*values.values()])
+
+    @torch.no_grad()
+    def _restore(self) -> None:
+        for own, place in self._pieces:
+            place.copy_(own)
 
     @torch.no_grad()
     def _note(self) -> None:
@@ -102,12 +109,14 @@ class Places:
         All of them move: what a piece holds stays in memory with it.
         """
         present = {name: parameters[name].data for name in sorted(names)}
-        self._own, own = _copies(present)
-        self._places, places = _copies(present)
-        self._pieces = [*zip(own, places, strict=True)]
-        for name, place in self._places.items():
+        own, own_pieces = _copies(present)
+        places, pieces = _copies(present)
+        # Nothing fails from here on: without memory for both, all would stay as it is.
+        self._own, self._places = own, places
+        self._pieces = [*zip(own_pieces, pieces, strict=True)]
+        self._addresses = {name: place.data_ptr() for name, place in places.items()}
+        for name, place in places.items():
             parameters[name].data = place
-            self._addresses[name] = place.data_ptr()
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[Tensor]]:

@@ -137,7 +137,11 @@ def _rebound(
 
 
 def fitted(
-    values: Iterable[tuple[str, Tensor]], base: Mapping[str, Tensor], where: str
+    values: Iterable[tuple[str, Tensor]],
+    base: Mapping[str, Tensor],
+    where: str,
+    *,
+    computed: bool = False,
 ) -> dict[str, Tensor]:
     """Every value in its parameter's type and on its device, all checked; no copy where it fits.
 
@@ -145,22 +149,24 @@ def fitted(
         values: parameter names with new values, taken one at a time.
         base: parameter name to the base model's value.
         where: whose values they are, for messages.
+        computed: whether they come from arithmetic, which may overflow in any type, and not from a
+            file whose values were looked at when it was read.
 
     Raises:
         DeltaError: a name that the base does not have, another shape, or a value too large for the
             base's type.
     """
     found: dict[str, Tensor] = {}
-    converted: dict[str, Tensor] = {}
+    unseen: dict[str, Tensor] = {}
     transfer = Transfer()
     for name, tensor in values:
         check_shape(name, tuple(tensor.shape), base, where)
         value = transfer.fitted(tensor, base[name])
-        if value.dtype != tensor.dtype:
-            converted[name] = value
+        if computed or value.dtype != tensor.dtype:
+            unseen[name] = value
         found[name] = value
-    if not are_finite(*converted.values()):
-        name = next(name for name, value in converted.items() if not are_finite(value))
+    if not are_finite(*unseen.values()):
+        name = next(name for name, value in unseen.items() if not are_finite(value))
         rule = f"tensor {name} does not fit into {found[name].dtype}".replace("torch.", "")
         raise DeltaError(where, rule, "load the base model in bfloat16 or float32")
     return found
@@ -192,7 +198,7 @@ def are_finite(*tensors: Tensor) -> bool:
         return True
     # Of all at once: to look at each by itself would wait for the GPU as often.
     largest = torch._foreach_norm(there, float("inf"))
-    return bool(torch.isfinite(torch.stack([each.double() for each in largest])).all())
+    return bool(torch.isfinite(torch.stack(largest)).all())
 
 
 def row_misfit(row: Tensor, expected: str, where: str) -> DeltaError:

@@ -115,7 +115,7 @@ def blend(
                 total.add_(deltas[index].change(name, base), alpha=parts[index].weight)
             yield name, total
 
-    values = fitted(sums(), base, where)
+    values = fitted(sums(), base, where, computed=True)
     rows = tuple(
         replace(row, weight=part.weight)
         for part, delta in zip(parts, deltas, strict=True)

@@ -51,7 +51,9 @@ class DeviceTier:
         self._changed = threading.Condition()  # its lock guards the tier
         self._changes = 0
         gpu = next((each.device for each in base.values() if each.is_cuda), None)
-        self._stream = None if gpu is None else torch.cuda.Stream(gpu)
+        # Of a priority of its own: torch has 32 streams of the usual one and gives them in turn, so
+        # ours would one day be the one on which a denoising step is being recorded.
+        self._stream = None if gpu is None else torch.cuda.Stream(gpu, priority=-1)
         self._blends = self._mix_hits = self._mix_misses = 0
 
     def __contains__(self, record: DeltaRecord) -> bool:

@@ -50,9 +50,9 @@ class PoolConfig(BaseModel):
     broken_s: float = Field(
         default=30.0, ge=0, description="seconds before a broken delta is tried again"
     )
-    loads: int = Field(default=2, ge=1, le=64, description="deltas read at the same time")
+    loads: int = Field(default=3, ge=1, le=64, description="deltas read at the same time")
     prefetches: int = Field(
-        default=32, ge=0, description="prefetches that may wait; more are dropped"
+        default=32, ge=0, description="prefetches to a tier that may wait; more are dropped"
     )
 
 
@@ -104,7 +104,12 @@ class MotionPool:
         self._closed = False
         self._exchanges, self._exchange_s = 0, 0.0
         self._waiting: set[tuple[str, Level]] = set()
-        self._prefetcher = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+        self._next = ""  # key of the mix that was last asked for ahead on the device
+        # One each, so that what runs next does not wait for reads of what runs later.
+        self._prefetchers: dict[Level, ThreadPoolExecutor] = {
+            level: ThreadPoolExecutor(1, thread_name_prefix=f"prefetch-{level}")
+            for level in (DEVICE, HOST)
+        }
 
     # --- leases -----------------------------------------------------------------------------------
 
@@ -223,24 +228,28 @@ class MotionPool:
         Args:
             mix: which motions.
             level: ``host`` is right for what waits in a queue; ``device`` only for what runs next,
-                for it may drive out what is ready for others.
+                for it may drive out what is ready for others. Of several only the last is.
 
         Returns:
             Whether it was taken on; false if it waits already, or too many do.
         """
         task = (mix.key, level)
         with self._lock:
-            full = len(self._waiting) >= self._config.prefetches
+            if level == DEVICE:
+                self._next = mix.key
+            full = sum(each == level for _, each in self._waiting) >= self._config.prefetches
             if self._closed or full or not mix.parts or task in self._waiting:
                 return False
             self._waiting.add(task)
-            self._prefetcher.submit(apart, functools.partial(self._prefetch, mix, level))
+            prefetcher = self._prefetchers[level]
+            prefetcher.submit(apart, functools.partial(self._prefetch, mix, level))
         return True
 
     def _prefetch(self, mix: Mix, level: Level) -> None:
         try:
-            if level == "device":
-                self._try_lease(mix, time.monotonic(), count=False).release()
+            if level == DEVICE:
+                if mix.key == self._next:  # else something else runs next by now
+                    self._try_lease(mix, time.monotonic(), count=False).release()
             else:
                 for part in mix.parts:
                     with self._host.held(part.record, count=False):
@@ -324,6 +333,9 @@ class MotionPool:
         """Stop prefetching and let go of everything that no lease holds."""
         with self._lock:
             self._closed = True
-        self._prefetcher.shutdown(cancel_futures=True)
+        for prefetcher in self._prefetchers.values():
+            prefetcher.shutdown(wait=False, cancel_futures=True)
+        for prefetcher in self._prefetchers.values():
+            prefetcher.shutdown()
         self._device.clear()
         self._host.clear()

@@ -146,16 +146,16 @@ class Worker:
         self._guarded("load ahead for", ticket, lambda: self._duties.coming(ticket, next_up=True))
 
     def _run(self, ticket: Ticket) -> None:
-        prepared = False
+        prepared = ""  # the job that was last found to be the next one
 
         def stop() -> Stop | None:
+            """Not called before the first step: until then the job loads what it needs itself."""
             nonlocal prepared
-            if not prepared:  # not earlier: until the first step the job loads what it needs itself
-                prepared = True
-                with self._changed:
-                    following = self._scheduler.following(self._clock())
-                if following is not None:
-                    self._prepare(following)
+            with self._changed:
+                following = self._scheduler.following(self._clock())
+            if following is not None and following.id != prepared:
+                prepared = following.id
+                self._prepare(following)
             with self._changed:
                 return self._scheduler.must_stop(ticket.id, self._clock())
 

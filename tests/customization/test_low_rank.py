@@ -123,6 +123,14 @@ def test_a_merge_beyond_the_types_range_is_refused(tiny_bases):
         raise AssertionError("the body must not run")
 
 
+def test_a_merge_beyond_what_float32_holds_is_refused(backbone):
+    """Each factor is finite, their product is not."""
+    tensors = {name: each * 1e30 for name, each in low_rank(backbone).items()}
+    huge = MotionDelta(header(backbone, parametrization="lora"), tensors)
+    with pytest.raises(DeltaError, match="does not fit into float32"), huge.applied(backbone):
+        raise AssertionError("the body must not run")
+
+
 def test_more_than_factors_is_refused():
     with pytest.raises(DeltaError, match=r"conv_in\.bias is not a factor .*; train with bias"):
         from_peft({"base_model.model.conv_in.bias": torch.ones(1)}, alpha=1)

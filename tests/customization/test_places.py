@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
 
 from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
+from motion_ray.customization import places
 from motion_ray.customization.delta import MotionDelta
 from motion_ray.customization.places import keep_in_place, own_values, places_of
 from tests.deltas import changed, header
@@ -108,3 +110,37 @@ def test_a_copy_has_places_of_its_own(backbone):
     with delta.applied(other):
         assert same(values(backbone), before) and not same(values(other), before)
     assert same(values(other), before)
+
+
+def test_gradients_are_as_the_caller_has_them(backbone):
+    with deltas(backbone)[0].applied(backbone):
+        assert torch.is_grad_enabled()
+    with torch.no_grad(), deltas(backbone)[0].applied(backbone):
+        assert not torch.is_grad_enabled()
+
+
+def test_without_memory_for_all_places_everything_stays_as_it_was(backbone, monkeypatch):
+    everything, half = deltas(backbone)
+    with half.applied(backbone):
+        pass
+    before, where = values(backbone), addresses(backbone)
+    made = itertools.count()
+    copies = places._copies
+
+    def full(
+        tensors: dict[str, torch.Tensor],
+    ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+        if next(made) % 2:
+            raise torch.OutOfMemoryError("no memory for the second set")
+        return copies(tensors)
+
+    monkeypatch.setattr(places, "_copies", full)
+    with pytest.raises(torch.OutOfMemoryError), everything.applied(backbone):
+        raise AssertionError("the body must not run")
+    monkeypatch.undo()
+    assert same(values(backbone), before) and addresses(backbone) == where
+    assert same(own_values(backbone.denoiser), before)
+    for delta in (half, everything):
+        with delta.applied(backbone):
+            assert same(values(backbone), before | delta.tensors)
+        assert same(values(backbone), before)

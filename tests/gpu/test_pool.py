@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 
 from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.customization.compression import compress
 from motion_ray.customization.delta import MotionDelta
 from motion_ray.serving.mix import Mix
 from motion_ray.serving.pool import MotionPool, PoolConfig
 from motion_ray.serving.sources import StoreSource
 from motion_ray.store import DeltaStore
-from tests.deltas import changed, header
+from tests.deltas import changed, header, low_rank
 
 
 def test_motions_swap_exactly_and_stay_in_their_budget(tiny_bases, tmp_path):
@@ -34,4 +35,24 @@ def test_motions_swap_exactly_and_stay_in_their_budget(tiny_bases, tmp_path):
     assert max(grown[8:]) == max(grown[:8]), "device memory grows"
     with pool._host.held(records[3]) as delta:
         assert all(each.is_pinned() for each in delta.tensors.values())
+    pool.close()
+
+
+def test_every_form_is_brought_over_as_it_is_applied(tiny_bases, tmp_path):
+    """Through page-locked memory, many tensors at once, as one by one without a pool."""
+    backbone = load_backbone(str(tiny_bases["epsilon"]), "cuda")
+    store = DeltaStore(tmp_path)
+    whole = MotionDelta(header(backbone, name="whole"), changed(backbone))
+    factors = header(backbone, name="factors", parametrization="lora")
+    deltas = [whole, compress(whole, backbone), MotionDelta(factors, low_rank(backbone))]
+    assert {each.header.parametrization for each in deltas} == {"full", "int8", "lora"}
+    records = [store.resolve(store.publish(each, f"m{n}")) for n, each in enumerate(deltas)]
+    parameters = dict(backbone.denoiser.named_parameters())
+    base = {name: each.detach().clone() for name, each in parameters.items()}
+    pool = MotionPool(StoreSource(store), backbone)
+    for record, delta in zip(records, deltas, strict=True):
+        expected = base | delta.values(base)
+        with pool.lease(Mix.of([(record, 1.0)])) as lease, lease.applied():
+            assert all(torch.equal(parameters[name], each) for name, each in expected.items())
+    assert all(torch.equal(parameters[name], each) for name, each in base.items())
     pool.close()

@@ -196,6 +196,15 @@ def test_a_sum_beyond_the_types_range_is_refused():
     assert pool.statistics().device.entries == 0
 
 
+def test_a_sum_beyond_what_float32_holds_is_refused(base):
+    library = Library()
+    one, two = (library.add(toy_delta(n, "a")) for n in (6, 7))
+    pool = MotionPool(library, base)
+    with pytest.raises(DeltaError, match=r"tensor a does not fit into float32"):
+        pool.lease(Mix.of([(one, 3e38), (two, 3e38)]))
+    assert pool.statistics().device.entries == 0
+
+
 # --- tokens ---------------------------------------------------------------------------------------
 
 

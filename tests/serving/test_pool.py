@@ -15,24 +15,20 @@ import torch
 from motion_ray.customization.delta import MotionDelta
 from motion_ray.errors import DeltaError, PoolBusyError, PoolError, StoreError
 from motion_ray.serving.mix import Mix
-from motion_ray.serving.pool import MotionPool, PoolConfig
+from motion_ray.serving.pool import MotionPool
 from motion_ray.serving.sources import StoreSource
-from motion_ray.serving.tier import OVERHEAD
-from motion_ray.store import DeltaRecord, DeltaStore
-from tests.serving.toy import Library, ToyBase, expected, record_of, toy_delta
+from motion_ray.store import DeltaStore
+from tests.serving.toy import (
+    SIZE,
+    Library,
+    ToyBase,
+    budgets,
+    expected,
+    record_of,
+    single,
+    toy_delta,
+)
 from tests.waiting import until
-
-SIZE = toy_delta(0).nbytes + OVERHEAD  # of one motion in a tier
-
-
-def single(record: DeltaRecord) -> Mix:
-    return Mix.of([(record, 1.0)])
-
-
-def budgets(device: int = 100, host: int = 100, **changes) -> PoolConfig:
-    """Budgets in motions."""
-    values = {"device_bytes": device * SIZE, "host_bytes": host * SIZE} | changes
-    return PoolConfig.model_validate(values)
 
 
 @pytest.fixture
@@ -339,61 +335,6 @@ def test_an_object_that_is_another_delta_is_refused(base, tmp_path):
         StoreSource(store).load(record)
     with pytest.raises(StoreError):
         StoreSource(store).load(record.model_copy(update={"name": "gone"}))
-
-
-# --- loading ahead --------------------------------------------------------------------------------
-
-
-def test_prefetching_brings_a_motion_near_and_holds_nothing(base, library):
-    pool = MotionPool(library, base)
-    one, two = (library.add(toy_delta(seed)) for seed in (1, 2))
-    assert pool.prefetch(single(one))
-    assert pool.prefetch(single(two), "device")
-    until(lambda: pool.place(two) == "device")
-    assert pool.place(one) == "host"
-    found = pool.statistics()
-    assert (found.device.held, found.host.held) == (0, 0)
-    assert (found.device.misses, found.host.misses) == (0, 0)
-    assert not pool.prefetch(Mix())
-
-
-def test_prefetching_leaves_no_thread_behind_that_has_computed(base, library):
-    """Such a thread keeps threads of OpenMP, and generations are slower as long as it lives."""
-    pool = MotionPool(library, base)
-    one, two = (library.add(toy_delta(seed)) for seed in (1, 2))
-    pool.prefetch(single(one))
-    pool.prefetch(single(two), "device")
-    until(lambda: pool.place(two) == "device")
-    assert len(library.threads) == 2
-    until(lambda: not any(thread.is_alive() for thread in library.threads))
-
-
-def test_prefetching_is_bounded_and_does_the_same_thing_once(base, library):
-    library.seconds = 0.2
-    pool = MotionPool(library, base, budgets(prefetches=2))
-    one, two, three = (single(library.add(toy_delta(seed))) for seed in (1, 2, 3))
-    assert [pool.prefetch(mix) for mix in (one, one, two, three)] == [True, False, True, False]
-    pool.close()
-
-
-def test_a_failed_prefetch_is_logged_and_the_thread_lives_on(base, library, caplog):
-    caplog.set_level("INFO", logger="motion_ray.serving.pool")
-    pool = MotionPool(library, base)
-    bad, good = library.add(toy_delta(1)), library.add(toy_delta(2))
-    library.broken.add(bad.sha256)
-    pool.prefetch(single(bad))
-    pool.prefetch(single(good))
-    until(lambda: pool.place(good) == "host")
-    assert "not prefetched: m1@1: is damaged" in caplog.text
-
-
-def test_prefetching_does_not_wait_for_room(base, library):
-    pool = MotionPool(library, base, budgets(device=1))
-    one, two = (library.add(toy_delta(seed)) for seed in (1, 2))
-    with pool.lease(single(one)):
-        pool.prefetch(single(two), "device")
-        until(lambda: pool.place(two) == "host")
-        assert pool.place(one) == "device"
 
 
 # --- many threads ---------------------------------------------------------------------------------

@@ -91,6 +91,23 @@ def test_jobs_run_one_at_a_time_and_the_next_is_loaded_ahead(duties, worker):
         assert duties.log.index(before) < duties.log.index(line) < duties.log.index(after)
 
 
+def test_a_job_that_comes_while_another_runs_is_loaded_ahead_once(duties, worker):
+    duties.steps = 100_000
+    worker.submit(Ticket("long", "a"))
+    assert duties.entered.wait(20)
+    time.sleep(0.02)  # some steps
+    worker.submit(Ticket("late", "b"))
+    duties.wait_for("next late")
+    worker.submit(Ticket("alike", "a"))  # of the motion that is loaded: it will be next instead
+    duties.wait_for("next alike")
+    assert "end long" not in duties.log
+    duties.steps = 3  # of those that follow
+    worker.cancel("long")
+    duties.wait_for("end late", "end alike")
+    ahead = [line for line in duties.log if line.startswith("next")]
+    assert ahead[:2] == ["next late", "next alike"] and ahead.count("next alike") == 1
+
+
 def test_a_job_that_breaks_does_not_stop_the_others(duties, worker, caplog):
     duties.broken.add("bad")
     for job in ("first", "bad", "good"):

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from motion_ray.customization.delta import DeltaHeader, MotionDelta
 from motion_ray.errors import BaseModelError, DeltaError
+from motion_ray.serving.mix import Mix
+from motion_ray.serving.pool import PoolConfig
+from motion_ray.serving.tier import OVERHEAD
 from motion_ray.store import DeltaRecord
 
 FINGERPRINT = "toy" * 8
@@ -141,3 +144,17 @@ def expected(delta: MotionDelta, base: ToyBase) -> dict[str, Tensor]:
     """All parameters of the base with one motion."""
     values: Mapping[str, Tensor] = base.values()
     return {**values, **delta.values(values)}
+
+
+SIZE = toy_delta(0).nbytes + OVERHEAD  # of one motion in a tier
+
+
+def single(record: DeltaRecord) -> Mix:
+    """A motion by itself."""
+    return Mix.of([(record, 1.0)])
+
+
+def budgets(device: int = 100, host: int = 100, **changes: object) -> PoolConfig:
+    """Budgets in motions."""
+    values = {"device_bytes": device * SIZE, "host_bytes": host * SIZE} | changes
+    return PoolConfig.model_validate(values)

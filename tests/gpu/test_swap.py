@@ -1,0 +1,16 @@
+"""Looking for values that are not finite, where one kernel looks at all tensors."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.customization.test_swap import check_that_it_is_found, check_that_nothing_is_found
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_one_value_among_many_is_found(bad: float) -> None:
+    check_that_it_is_found(bad, "cuda")
+
+
+def test_what_has_no_such_values_is_finite() -> None:
+    check_that_nothing_is_found("cuda")
