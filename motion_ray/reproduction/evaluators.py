@@ -66,6 +66,11 @@ class Evaluators:
             return frozenset()
         return frozenset(answered([self.known], retry_failed=self.retry_failed))
 
+    def looked_at(self) -> set[tuple[Any, ...]]:
+        """Keys of the questions that have a row, here or elsewhere, failed ones too."""
+        known = [] if self.known is None or not self.known.is_file() else [self.known]
+        return answered([*tables_of(self.folder), *known])
+
     def missing(self, asked: Sequence[Asked]) -> int:
         """How many questions have no row yet."""
         known = self.answered()

@@ -116,10 +116,9 @@ class Looker:
         looks = sum(_looks_at(record.trials[cell].config) for cell in waiting)
         looks += sum(len(scenes.get(cell.method, ())) for cell in waiting)
         asked = looks * len(self._clips.scale.video_seeds)
-        if waiting and not trained:
-            # drawn clips, which no seed changes
-            asked += len(prompts_of(scenes)) * len(self._clips.scale.motions)
-        return self.missing_of(trained, scenes) + asked * len(self._prompts)
+        drawn = [] if trained or not waiting else self._drawn_in_all(scenes)
+        missing = self.missing_of(trained, scenes) + self._evaluators[False].missing(drawn)
+        return missing + asked * len(self._prompts)
 
     def missing_of(self, trained: Sequence[Trained], scenes: Scenes) -> int:
         """How many videos of cells that are trained are to be measured, and of controls.
@@ -132,8 +131,7 @@ class Looker:
         for inflated, every in asked.items():
             mine = [each for each in trained if each.config.inflate is inflated]
             every += self._plan(mine, scenes, inflated)[2]
-        if trained:
-            asked[False] += [each for drawn in self._drawn(scenes).values() for each in drawn]
+        asked[False] += self._drawn_in_all(scenes) if trained else []
         return sum(self._evaluators[turned].missing(every) for turned, every in asked.items())
 
     def controls(self) -> list[Measurement]:
@@ -168,10 +166,10 @@ class Looker:
         sights = Sights()
         for inflated in (False, True):
             mine = [each for each in trained if each.config.inflate is inflated]
-            if not mine:
+            drawn = {} if inflated or not trained else self._drawn(scenes or {})
+            if not mine and not drawn:
                 continue
             asked, in_scenes, every = self._plan(mine, scenes or {}, inflated)
-            drawn = {} if inflated else self._drawn(scenes or {})
             every += [each for questions in drawn.values() for each in questions]
             with self._evaluators[inflated].opened(every) as force:
                 sights.looks += self._looks(asked, inflated, force)
@@ -214,13 +212,19 @@ class Looker:
         self, trained: Sequence[Trained], scenes: Scenes, inflated: bool
     ) -> dict[str, list[Asked]]:
         seeds, found = self._clips.scale.video_seeds, dict[str, list[Asked]]()
-        for each in trained:
+        mine = [each for each in trained if each.cell.method in scenes]
+        away = any(not each.here for each in mine)
+        known = self._evaluators[inflated].looked_at() if away else set[object]()
+        for each in mine:
             learned = self._described(each, each.result)
-            for name, prompts in scenes.get(each.cell.method, {}).items():
+            for name, prompts in scenes[each.cell.method].items():
                 asked = ask_all([learned], prompts, seeds, controls=False)
-                if each.here or not self._evaluators[inflated].missing(asked):
+                if each.here or all(one.question.key in known for one in asked):
                     found.setdefault(staged(each.cell.method, name), []).extend(asked)
         return found
+
+    def _drawn_in_all(self, scenes: Scenes) -> list[Asked]:
+        return [each for drawn in self._drawn(scenes).values() for each in drawn]
 
     def _drawn(self, scenes: Scenes) -> dict[str, list[Asked]]:
         """Real clips of every scene: what the evaluators see where it is shown as it should be."""

@@ -7,14 +7,20 @@ same to whoever goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.loop import step_name
 from motion_ray.customization.run import Resolve, RunFolder
-from motion_ray.errors import ConfigError, MotionRayError, NonFiniteLossError, RunFolderError
+from motion_ray.errors import (
+    ConfigError,
+    MotionRayError,
+    NonFiniteLossError,
+    RunFolderError,
+    UnknownMotionError,
+)
 from motion_ray.reproduction.cells import Cell, config_of
 from motion_ray.reproduction.clips import Clips
 from motion_ray.store import DeltaStore
@@ -24,6 +30,7 @@ from motion_ray.sweeps.status import TrialState, TrialStatus
 from motion_ray.sweeps.trial import Trial
 from motion_ray.types import RunFinished
 
+STORE = "store"  # of a reproduction's deltas
 #: Failures that are results: appearance below the floor before there is a step to keep, a loss that
 #: explodes. The same settings would end so again; other failures are tried again.
 RESULTS = (ConfigError, NonFiniteLossError)
@@ -132,7 +139,7 @@ class Record:
     @property
     def store(self) -> Path:
         """Of the deltas of all cells."""
-        return self.root / "store"
+        return self.root / STORE
 
     @property
     def cache(self) -> Path:
@@ -238,7 +245,7 @@ def open_record(
         identity = hashes.trial(config)
         known = (ended or {}).get(identity)
         if known is not None and (known.deltas or not retry_failed):
-            elsewhere[cell] = _from_elsewhere(cell, identity, config, known)
+            elsewhere[cell] = _from_elsewhere(cell, identity, config, known, root / STORE)
             continue
         settings = {"method": cell.method, "motion": cell.motion, "seed": cell.seed}
         trials[cell] = Trial(identity, cell.name, settings, config)
@@ -277,11 +284,20 @@ def _is_result(status: TrialStatus) -> bool:
 
 
 def _from_elsewhere(
-    cell: Cell, identity: str, config: CustomizationConfig, known: Ended
+    cell: Cell, identity: str, config: CustomizationConfig, known: Ended, store: Path
 ) -> Trained | Failed:
     if not known.deltas:
         return Failed(cell, known.reason, identity)
-    return Trained(cell, identity, config, known.deltas, known.reason, known.seconds, here=False)
+    # What was published from this very folder is known elsewhere too.
+    here = _holds(DeltaStore(store), known.deltas.values())
+    return Trained(cell, identity, config, known.deltas, known.reason, known.seconds, here=here)
+
+
+def _holds(store: DeltaStore, deltas: Iterable[Learned]) -> bool:
+    try:
+        return all(store.resolve(each.reference).sha256 == each.sha256 for each in deltas)
+    except UnknownMotionError:
+        return False
 
 
 def _learned(store: DeltaStore, name: str) -> Learned:

@@ -8,9 +8,12 @@ from statistics import fmean
 
 from motion_ray.evaluation.bootstrap import Estimate
 from motion_ray.evaluation.measurement import Measurement
+from motion_ray.reproduction.beyond import MOSTLY
 from motion_ray.reproduction.claims import Bound, Claim, Contrast, Key, Observed, Verdict, judge
 from motion_ray.reproduction.experiment import (
+    ACCURACY,
     COPYING,
+    COUNT,
     FIRST,
     JUMPING,
     KICKING,
@@ -124,11 +127,13 @@ def _untellable(
 ) -> str:
     """Why nothing can be said about a method in a scene; empty if it can."""
     if not rows and findings.rows(method):
-        return "nothing was asked of it"
+        return "what it learned elsewhere was not asked there, and is not here to be asked"
     ceiling = findings.estimate(findings.drawn_of(scene), claim.metric)
     if isinstance(claim, Bound):
         if not claim.above or ceiling is None or ceiling.value > claim.limit:
             return ""
+        return f"the evaluators see it in only {ceiling.value:.0%} of drawn clips of the scene"
+    if claim.metric in (ACCURACY, COUNT) and ceiling is not None and ceiling.value <= MOSTLY:
         return f"the evaluators see it in only {ceiling.value:.0%} of drawn clips of the scene"
     usual = findings.estimate(findings.drawn_of(""), claim.metric)
     if claim.metric not in (JUMPING, KICKING) or ceiling is None or usual is None:
