@@ -179,7 +179,7 @@ def _work(
     def begin(record: Record, videos: int) -> None:
         if record.waiting() and not options.so_far:
             remember(out, call, RESULTS)
-        view.record(record, videos)
+        view.record(record, videos, trains=not options.so_far)
 
     try:
         with workplace(options, out, view) as place, view:

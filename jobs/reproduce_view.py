@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -47,7 +48,7 @@ class View:
         self._trials: dict[str, Trial] = {}
         self._statuses: dict[str, TrialStatus] = {}
         self._progress: dict[str, Progress] = {}
-        self._slots, self._drawn, self._told = 1, 0.0, 0.0
+        self._slots, self._drawn, self._told, self._trains = 1, 0.0, 0.0, True
         live = console.is_terminal and not plain
         self._live = Live(console=console, auto_refresh=False) if live else None
 
@@ -65,8 +66,11 @@ class View:
         if self._live is not None:
             self._live.stop()
 
-    def record(self, record: Record, videos: int) -> None:
-        """It is known which cells there are, and how many videos are to be measured."""
+    def record(self, record: Record, videos: int, *, trains: bool = True) -> None:
+        """It is known which cells there are, how many videos are to be measured, and whether what
+        waits is trained now.
+        """
+        self._trains = trains
         self._trials = {trial.identity: trial for trial in record.trials.values()}
         self._statuses = record.statuses()
         self._outlook.expect(videos)
@@ -138,7 +142,8 @@ class View:
         pulses = {key: progress.pulse() for key, progress in self._progress.items()}
         table = make_table(self._trials, self._statuses, pulses, self._slots)
         running = [row for row in table.rows if row.state is TrialState.RUNNING]
-        return whole_line(table.totals, len(self._trials), self._outlook), running
+        totals = table.totals if self._trains else replace(table.totals, seconds_left=0.0)
+        return whole_line(totals, len(self._trials), self._outlook), running
 
     def _draw(self) -> None:
         now = time.monotonic()

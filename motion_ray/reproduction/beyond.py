@@ -113,7 +113,7 @@ def _learns_more(what: str, variants: tuple[Variant, ...]) -> tuple[Contrast, ..
 
 
 _DREAMBOOTH = Row("dreambooth", "DreamBooth", headline=True)
-_SLOWER = tuple(Row(f"dreambooth-{v.name}", f"DreamBooth, {v.title}") for v in SLOWER)
+_SLOWER = tuple(Row(f"dreambooth-{v.name}", f"DreamBooth at {v.title}") for v in SLOWER)
 _CLAIMS_SLOWER = tuple(
     claim
     for row in _SLOWER

@@ -18,7 +18,7 @@ from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.status import TrialState, TrialStatus
 from motion_ray.sweeps.table import Totals
 from motion_ray.sweeps.trial import Trial
-from motion_ray.types import RunStarted, StepDone
+from motion_ray.types import RunFinished, RunStarted, StepDone
 from tests.sweeps.samples import trial
 
 
@@ -96,3 +96,19 @@ def test_what_was_measured_before_is_no_work() -> None:
     view.looked("what was learned", 3, 10)
     view.looked("what was learned", 4, 10)
     assert view.worked
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_what_waits_takes_time_only_if_it_is_trained_now(record: Record, trains: bool) -> None:
+    one, _ = record.trials.values()
+    attempt = record.ledger.start(one.identity, "here")
+    assert attempt is not None
+    result = RunFinished(9, 9, "max_steps", "m1@1", "store", "report.html")
+    record.ledger.finish(one.identity, attempt, result, 60.0)
+    out = io.StringIO()
+    view = View(Console(file=out, width=200))
+    with view:
+        view.record(record, 40, trains=trains)
+    said = "1 of 2 cells trained · 1 waiting · 40 videos to look at"
+    line = out.getvalue().strip()
+    assert "of training left" in line if trains else line == said
