@@ -62,18 +62,19 @@ class Evaluators:
 
     @cached_property
     def _known_keys(self) -> frozenset[tuple[Any, ...]]:
-        if self.known is None or not self.known.is_file():
-            return frozenset()
-        return frozenset(answered([self.known], retry_failed=self.retry_failed))
+        return frozenset(answered(self._known_tables, retry_failed=self.retry_failed))
+
+    @property
+    def _known_tables(self) -> list[Path]:
+        return [] if self.known is None or not self.known.is_file() else [self.known]
 
     def looked_at(self) -> set[tuple[Any, ...]]:
         """Keys of the questions that have a row, here or elsewhere, failed ones too."""
-        known = [] if self.known is None or not self.known.is_file() else [self.known]
-        return answered([*tables_of(self.folder), *known])
+        return answered([*tables_of(self.folder), *self._known_tables])
 
     def missing(self, asked: Sequence[Asked]) -> int:
         """How many questions have no row yet."""
-        known = self.answered()
+        known = self.answered() if asked else ()  # tables are read anew each time
         return sum(each.question.key not in known for each in asked)
 
     @contextmanager

@@ -7,7 +7,7 @@ the statements survive, and those are what is tested. Numbers of table 1 are the
 from __future__ import annotations
 
 from motion_ray.recipes.ablations import TABLE_2
-from motion_ray.reproduction.beyond import BEYOND
+from motion_ray.reproduction.beyond import BEYOND, TUNE_A_VIDEO
 from motion_ray.reproduction.claims import Bound, Claim, Contrast
 from motion_ray.reproduction.experiment import (
     ACCURACY,
@@ -175,7 +175,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             "fig5",
             "Figure 5: Tune-A-Video with several clips",
-            (Row("tune-a-video", "Tune-A-Video"), _OURS),
+            (TUNE_A_VIDEO, _OURS),
             (
                 Contrast(
                     "ours has a higher accuracy than Tune-A-Video (figure 5)",

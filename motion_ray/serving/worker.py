@@ -152,12 +152,13 @@ class Worker:
             """Not called before the first step: until then the job loads what it needs itself."""
             nonlocal prepared
             with self._changed:
-                following = self._scheduler.following(self._clock())
+                now = self._clock()
+                following = self._scheduler.following(now)
+                why = self._scheduler.must_stop(ticket.id, now)
             if following is not None and following.id != prepared:
                 prepared = following.id
                 self._prepare(following)
-            with self._changed:
-                return self._scheduler.must_stop(ticket.id, self._clock())
+            return why
 
         try:
             self._guarded("run", ticket, lambda: self._duties.run(ticket, stop))

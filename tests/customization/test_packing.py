@@ -35,6 +35,7 @@ def test_everything_is_there_in_few_pieces_and_aligned(monkeypatch):
         assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
         offset = found[name].storage_offset() * found[name].itemsize
         assert found[name].is_contiguous() and offset % ALIGNMENT == 0
+        assert found[name].data_ptr() % 64 == 0  # as torch aligns memory on a CPU
     # not more pieces than a first fit in order can need, and nothing outside of them
     sizes = [each.numel() for each in taken]
     largest = max(each.nbytes for each in tensors.values())

@@ -1,4 +1,6 @@
-"""A job store in a new file and the clock it reads, an engine to hold up; what is logged."""
+"""A job store in a new file and the clock it reads, an engine to hold up, a base and a library of
+toy motions; what is logged.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from motion_ray.serving.logs import JsonLines
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from tests.serving.fake_engine import FakeEngine
 from tests.serving.job_samples import Clock
+from tests.serving.toy import Library, ToyBase
 
 
 @pytest.fixture
@@ -29,6 +32,16 @@ def store(tmp_path, clock) -> SqliteJobStore:
 @pytest.fixture
 def engine() -> FakeEngine:
     return FakeEngine()
+
+
+@pytest.fixture
+def base() -> ToyBase:
+    return ToyBase()
+
+
+@pytest.fixture
+def library() -> Library:
+    return Library()
 
 
 @pytest.fixture

@@ -33,11 +33,6 @@ def inside(base: ToyBase, pool: MotionPool, wanted: Mix) -> dict[str, torch.Tens
 
 
 @pytest.fixture
-def base() -> ToyBase:
-    return ToyBase()
-
-
-@pytest.fixture
 def pool(base) -> MotionPool:
     return MotionPool(Library(ARMS, HAT, BOTH), base)
 

@@ -20,8 +20,6 @@ from motion_ray.serving.sources import StoreSource
 from motion_ray.store import DeltaStore
 from tests.serving.toy import (
     SIZE,
-    Library,
-    ToyBase,
     budgets,
     expected,
     record_of,
@@ -29,17 +27,6 @@ from tests.serving.toy import (
     toy_delta,
 )
 from tests.waiting import until
-
-
-@pytest.fixture
-def base() -> ToyBase:
-    return ToyBase()
-
-
-@pytest.fixture
-def library() -> Library:
-    return Library()
-
 
 # --- leases ---------------------------------------------------------------------------------------
 

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from motion_ray.serving.mix import Mix
 from motion_ray.serving.pool import MotionPool
-from tests.serving.toy import Library, ToyBase, budgets, single, toy_delta
+from tests.serving.toy import budgets, single, toy_delta
 from tests.waiting import until
-
-
-@pytest.fixture
-def base() -> ToyBase:
-    return ToyBase()
-
-
-@pytest.fixture
-def library() -> Library:
-    return Library()
 
 
 def test_prefetching_brings_a_motion_near_and_holds_nothing(base, library):

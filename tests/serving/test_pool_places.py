@@ -6,12 +6,7 @@ import pytest
 
 from motion_ray.errors import DeltaError, PoolError
 from motion_ray.serving.pool import MotionPool, PoolConfig
-from tests.serving.toy import Library, ToyBase, toy_delta
-
-
-@pytest.fixture
-def library() -> Library:
-    return Library()
+from tests.serving.toy import ToyBase, toy_delta
 
 
 def test_loading_ahead_of_need_holds_nothing_and_tells_what_is_wrong(library):

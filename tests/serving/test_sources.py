@@ -12,18 +12,13 @@ from motion_ray.manifest import plain_files
 from motion_ray.serving.sources import DiskCache
 from motion_ray.serving.tier import OVERHEAD
 from tests.disks import small_disk
-from tests.serving.toy import Library, toy_delta
+from tests.serving.toy import toy_delta
 
 BUDGET = 10**6
 
 
 def folders(place: Path) -> set[str]:
     return {entry.name for entry in place.iterdir() if entry.is_dir()}
-
-
-@pytest.fixture
-def library() -> Library:
-    return Library()
 
 
 def test_a_delta_is_fetched_once(library, tmp_path):
