@@ -12,9 +12,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.ray.running import REPO
 
@@ -85,14 +85,14 @@ class Nodes:
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        while line := self._process.stdout.readline():
-            if line.startswith("{"):  # Ray prints there as well
-                return json.loads(line)
-        raise AssertionError("the cluster's process has ended; see nodes.log")
+        line = self._process.stdout.readline()
+        assert line, "the cluster's process has ended; see nodes.log"
+        return json.loads(line)
 
 
 def serve(count: int) -> None:
     """Keep a cluster until standard input ends."""
+    answers = _own_output()
     import ray
     from ray.cluster_utils import Cluster
 
@@ -102,23 +102,22 @@ def serve(count: int) -> None:
         cluster = Cluster(initialize_head=True, head_node_args=head)
     workers = [cluster.add_node(num_cpus=1, **common) for _ in range(count - 1)]
     ray.init(address=cluster.address, log_to_driver=False)
-    _tell({"address": cluster.address})
+    _tell(answers, {"address": cluster.address})
     for line in sys.stdin:
         match line.strip():
             case "lose":
                 victim = workers.pop()
                 cluster.remove_node(victim, allow_graceful=False)
-                _tell({"node": victim.node_id})
+                _tell(answers, {"node": victim.node_id})
             case "add":
                 workers.append(cluster.add_node(num_cpus=1, **common))
-                _tell({})
+                _tell(answers, {})
             case "state":
-                _tell(
-                    {
-                        "total": _units(ray.cluster_resources()),
-                        "available": _units(ray.available_resources()),
-                    }
-                )
+                state = {
+                    "total": _units(ray.cluster_resources()),
+                    "available": _units(ray.available_resources()),
+                }
+                _tell(answers, state)
     ray.shutdown()
     cluster.shutdown()
 
@@ -137,12 +136,22 @@ def _unannounced() -> Iterator[None]:
         note.write_bytes(before)
 
 
-def _units(resources: dict[str, float]) -> dict[str, float]:
+def _units(resources: Mapping[str, float]) -> dict[str, float]:
     return {name: resources.get(name, 0.0) for name in ("CPU", "driver")}
 
 
-def _tell(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)
+def _own_output() -> IO[str]:
+    """Standard output for answers alone; what anybody prints from now on goes to standard error.
+
+    A thread of Ray prints what it hears of its cluster, with no regard for the line that it is on.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers
+
+
+def _tell(answers: IO[str], answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":
