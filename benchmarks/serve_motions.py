@@ -33,10 +33,11 @@ from motion_ray.serving.tier import OVERHEAD
 from motion_ray.store import DeltaRecord, DeltaStore
 from motion_ray.threads import apart
 
-ALIVE = 3  # jobs of the client that are accepted and not finished: one runs, two wait
+# Jobs of the client that are accepted and not finished: one is written, one runs, two wait.
+ALIVE = 4
 WARM = 4  # generations, after which nothing happens for the first time, recording steps included
 LOOK_S = 1.0  # at most between two looks at the jobs
-STAGES = ("load", "denoise", "decode", "encode")  # of a job, one after the other
+STAGES = ("load", "denoise", "decode")  # of a job, while no other one is at them
 BLOCK = 10  # requests of one kind of traffic before the other one's turn
 DEVICE_SHARE, HOST_SHARE = 0.1, 0.2  # of all motions that fit into each tier
 
@@ -154,7 +155,9 @@ def latency(folder: Path, shelf: Path, motions: int, requests: int, served: Serv
         stages = {n: 1e3 * statistics.fmean(j.timings[n] for j in each) for n in STAGES}
         told = ", ".join(f"{name} {mean:.1f}" for name, mean in stages.items())
         rest = 1e3 * wall[kind] / requests - sum(stages.values())
-        print(f"    {kind:<5}  ms a video, on average: {told}, all else {rest:.1f}")
+        beside = 1e3 * statistics.fmean(j.timings["encode"] for j in each)
+        print(f"    {kind:<5}  ms a video, on average: {told}, all else {rest:.1f};", end=" ")
+        print(f"beside the next one: encode {beside:.1f}")
 
 
 # --- (d) a thousand motions -----------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Part (c) of benchmarks/serve.py: throughput against servers that read from disk at every change.
 
-Each server is a process of its own, as a server is, and computes in one thread of it.
+Each server is a process of its own, as a server is, and generates in one thread of it. Ours writes
+a video in another one, beside the next generation; the others write it before they go on.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import torch
 from av.container import InputContainer
 from av.error import EOFError as FFmpegEnd
@@ -130,8 +131,10 @@ def encode_h264(path: Path, frames: Tensor, fps: float, crf: int) -> None:
         stream = file.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1  # the same bytes whatever the machine
-        for picture in frames.permute(0, 2, 3, 1).contiguous().numpy():
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        # In numpy: torch would keep a pool of threads for this thread (motion_ray.threads).
+        for picture in frames.numpy().transpose(0, 2, 3, 1):
+            pixels = np.ascontiguousarray(picture)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         file.mux(stream.encode(None))
 
 

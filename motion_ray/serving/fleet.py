@@ -21,7 +21,6 @@ from motion_ray.errors import RequestError
 from motion_ray.serving.jobs import Job
 from motion_ray.serving.orders import LetGo, Order, Orders, Outcome, Report, Run
 from motion_ray.serving.requests import GenerationSpec
-from motion_ray.serving.scheduler import FIRST_GUESS
 
 FIRST_LOAD_S = 1.0  # seconds that loading a motion takes, before one has been seen
 
@@ -61,13 +60,11 @@ class Member:
         report: the last one.
         heard: when, on the caller's clock.
         outbox: orders that it has not seen, by number.
-        mean_s: seconds a job takes there.
     """
 
     report: Report
     heard: float
     outbox: dict[int, Order] = field(default_factory=dict)
-    mean_s: float = FIRST_GUESS
 
     @property
     def coming(self) -> int:
@@ -79,7 +76,7 @@ class Member:
         from_host, from_disk = (each or FIRST_LOAD_S for each in self.report.load_s)
         cost = {"device": 0.0, "host": from_host, None: from_disk}
         loading = sum(cost[self.report.residency.get(motion)] for motion in motions)
-        return self.report.wait_s + self.coming * self.mean_s + loading
+        return self.report.wait_s + self.coming * self.report.job_s + loading
 
 
 class Fleet:
@@ -196,8 +193,6 @@ class Fleet:
             return Heard()  # overtaken by a later one, which says the same and more
         gone = member.report.jobs - report.jobs
         member.report, member.heard = report, now
-        if report.jobs:
-            member.mean_s = report.wait_s / len(report.jobs)
         for number in [number for number in member.outbox if number <= seen]:
             del member.outbox[number]
         gone |= self._settle(report, seen)

@@ -15,6 +15,7 @@ from motion_ray.errors import MotionRayError
 from motion_ray.serving.jobs import Job
 from motion_ray.serving.pool import Level
 from motion_ray.serving.pool_statistics import PoolStatistics
+from motion_ray.serving.scheduler import FIRST_GUESS
 from motion_ray.store import DeltaRecord
 
 
@@ -110,10 +111,11 @@ class Report:
         ready: its base model is loaded and has made a first video.
         epoch: of the router that ``seen`` belongs to.
         seen: number of the last order that it has taken.
-        jobs: everything that waits or runs here.
+        jobs: everything that waits or runs here, or is being written.
         queued: jobs that wait.
         room: jobs that it would take on top.
         wait_s: seconds until a job that comes now would start.
+        job_s: mean seconds for which a job keeps the device.
         load_s: mean seconds that it took to make a motion ready: from host memory, from disk.
         residency: content id of each motion in memory (and key of each mix), with the nearest
             place.
@@ -131,6 +133,7 @@ class Report:
     queued: int = 0
     room: int = 0
     wait_s: float = 0.0
+    job_s: float = FIRST_GUESS
     load_s: tuple[float, float] = (0.0, 0.0)
     residency: Mapping[str, Level] = field(default_factory=dict)
     pinned: Mapping[str, Level] = field(default_factory=dict)

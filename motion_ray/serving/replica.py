@@ -1,4 +1,4 @@
-"""A replica: takes jobs from the store, runs them one at a time, writes their videos.
+"""A replica: takes jobs from the store, runs them one at a time, writes their videos meanwhile.
 
 It may be killed at any moment. Until a job is started here it is queued in the store, where others
 find it; once it is started, others find it when the claim runs out; its video belongs to it only
@@ -11,6 +11,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +31,7 @@ from motion_ray.errors import (
     UnknownMotionError,
 )
 from motion_ray.serving.api_errors import job_failure
-from motion_ray.serving.engine import Engine
+from motion_ray.serving.engine import Engine, Generation
 from motion_ray.serving.heart import Heart
 from motion_ray.serving.job_store import JobStore
 from motion_ray.serving.jobs import DEADLINE_EXCEEDED, Job, JobFailure
@@ -37,7 +39,7 @@ from motion_ray.serving.mix import Mix
 from motion_ray.serving.requests import GenerationSpec
 from motion_ray.serving.results import ResultFolder
 from motion_ray.serving.scheduler import Cancelling, Scheduler, Stop, Ticket
-from motion_ray.serving.worker import StopCheck, Worker
+from motion_ray.serving.worker import Ending, StopCheck, Worker
 from motion_ray.types import GeneratedVideo
 
 log = logging.getLogger(__name__)
@@ -88,7 +90,7 @@ class ReplicaConfig(BaseModel):
 
 
 class Watch(Protocol):
-    """Somebody who counts; called in the replica's own thread, and not to raise."""
+    """Somebody who counts; told of one job at a time, and not to raise."""
 
     def ended(self, job: Job, outcome: str, timings: Mapping[str, float]) -> None:
         """A job has left the replica.
@@ -113,7 +115,8 @@ class Replica:
         write: writes a video, e.g. by :func:`motion_ray.data.video.write_video`.
         config: limits.
         watch: told how jobs end.
-        ended: called, in the replica's own thread, when a job has ended and is no longer here.
+        ended: called, in a thread of the replica's, when a job has ended and is no longer here, and
+            when the device is free.
     """
 
     def __init__(
@@ -132,7 +135,12 @@ class Replica:
         self._config, self._watch = config or ReplicaConfig(), watch
         self._lock = threading.Lock()
         self._mixes: dict[str, Mix] = {}
-        self._mistakes: set[str] = set()  # jobs since the last video; of the worker's thread
+        # Jobs with mistakes since the last video that was made, and that was written. Apart: one
+        # may be written after the mistakes of later ones, for which it does not make up.
+        self._unmade: set[str] = set()
+        self._unwritten: set[str] = set()
+        self._sick = False
+        self._telling = threading.Lock()
         scheduler = Scheduler(self._config.queue, self._config.patience_s)
         self._worker = Worker(scheduler, self, ended=ended)
 
@@ -179,20 +187,25 @@ class Replica:
         return self._worker.load()
 
     @property
+    def job_s(self) -> float:
+        """Mean seconds for which a job keeps the device; a guess before there was one."""
+        return self._worker.job_s
+
+    @property
     def sick(self) -> bool:
         """Whether several jobs in a row met mistakes that are not their own, as all do on a GPU
         whose context is broken, or the thread that runs them has ended: only a new process mends
         that. Nothing is started any more; what waits here is queued still in the store.
         """
-        return len(self._mistakes) >= SICK or self._worker.dead
+        return self._sick or self._worker.dead
 
     def jobs(self) -> frozenset[str]:
-        """Everything that waits or runs here."""
+        """Everything that waits or runs here, or is being written."""
         return self._worker.jobs()
 
     def close(self, seconds: float) -> None:
         """Start nothing more. What runs may go on for so long and is then given back to the store,
-        where what waited here is queued still.
+        where what waited here is queued still; a video that was made is written.
         """
         self._worker.close(seconds)
 
@@ -211,43 +224,69 @@ class Replica:
         message = "its deadline passed before it was started"
         self._store.reject(ticket.id, JobFailure(DEADLINE_EXCEEDED, message))
 
-    def run(self, ticket: Ticket, stop: StopCheck) -> None:
-        """See :class:`motion_ray.serving.worker.Duties`."""
+    def run(self, ticket: Ticket, stop: StopCheck) -> Ending | None:
+        """See :class:`motion_ray.serving.worker.Duties`; what is left is to write the video."""
         mix = self._forget(ticket.id)
         if mix is None:
             log.info("%s was let go", ticket.id)
-            return
+            return None
         if self.sick:
             log.warning("%s is left to others: this replica is sick", ticket.id)
-            return
+            return None
         job = self._store.start(ticket.id, self._name, self._config.lease_s)
         if job is None:
             log.info("%s was cancelled, waits, or runs elsewhere", ticket.id)
-            return
-        with Heart(self._store, job.claim, self._config.lease_s) as heart:
+            return None
+        with ExitStack() as claimed:
+            heart = claimed.enter_context(Heart(self._store, job.claim, self._config.lease_s))
             try:
-                self._generate(job, mix, heart, stop)
+                generation = self._generate(job, mix, heart, stop)
             except Cancelled:
                 self._stopped(job, heart, stop())
+                return None
             except Exception as fault:
-                self._failed(job, fault)
+                self._failed(job, fault, self._unmade)
+                return None
+            made = time.perf_counter()
+            self._unmade.clear()
+            claimed = claimed.pop_all()
+        finish = partial(self._finish, job, generation, made, heart, claimed)
+        if not job.losses:
+            return finish
+        # It was lost once: perhaps to the job that came after it, which may end this process again.
+        finish()
+        return None
 
-    def _generate(self, job: Job, mix: Mix, heart: Heart, stop: StopCheck) -> None:
+    def _generate(self, job: Job, mix: Mix, heart: Heart, stop: StopCheck) -> Generation:
         spec = GenerationSpec.stored(job.request)
 
         def cancelled() -> bool:
             return heart.lost or heart.cancelling or stop() is not None
 
-        generation = self._engine.generate(spec, mix, on_step=heart.step, cancelled=cancelled)
-        started = time.perf_counter()
+        return self._engine.generate(spec, mix, on_step=heart.step, cancelled=cancelled)
+
+    def _finish(
+        self, job: Job, generation: Generation, made: float, heart: Heart, claimed: ExitStack
+    ) -> None:
+        """Write the video that was made at ``made`` (:func:`time.perf_counter`)."""
+        with claimed:
+            try:
+                if heart.lost or heart.cancelling:
+                    self._stopped(job, heart, None)
+                else:
+                    self._keep(job, generation, made)
+            except Exception as fault:
+                self._failed(job, fault, self._unwritten)
+
+    def _keep(self, job: Job, generation: Generation, made: float) -> None:
         result = self._results.keep(job.claim, lambda path: self._write(path, generation.video))
         timings = {
             "queue": max(0.0, (job.started_at or job.created_at) - job.created_at),
             **generation.timings,
-            "encode": time.perf_counter() - started,
+            "encode": time.perf_counter() - made,  # if another is being written, the wait as well
         }
         succeeded = self._store.succeed(job.claim, result, timings)
-        self._mistakes.clear()
+        self._unwritten.clear()
         if succeeded:
             self._tell(job, "succeeded", timings)
         else:
@@ -255,11 +294,18 @@ class Replica:
             self._results.remove(result.file)
             self._tell(job, "lost")
 
-    def _failed(self, job: Job, fault: Exception) -> None:
-        """Put back what another attempt may get through, here or elsewhere; else it has failed."""
+    def _failed(self, job: Job, fault: Exception, mistakes: set[str]) -> None:
+        """Put back what another attempt may get through, here or elsewhere; else it has failed.
+
+        Args:
+            job: which.
+            fault: what happened.
+            mistakes: those like it.
+        """
         passing = _may_pass(fault)
         if passing and not isinstance(fault, ELSEWHERE):
-            self._mistakes.add(job.id)
+            mistakes.add(job.id)
+            self._sick = self._sick or len(self._unmade | self._unwritten) >= SICK
         failure = job_failure(fault)
         if passing and job.attempt < ATTEMPTS:
             log.warning("%s is put back: %s", job.id, type(fault).__name__)
@@ -287,7 +333,8 @@ class Replica:
 
     def _tell(self, job: Job, outcome: str, timings: Mapping[str, float] | None = None) -> None:
         if self._watch is not None:
-            self._watch.ended(job, outcome, timings or {})
+            with self._telling:
+                self._watch.ended(job, outcome, timings or {})
 
     def _forget(self, job: str) -> Mix | None:
         with self._lock:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from motion_ray.errors import OverloadedError
 
 FIRST_GUESS = 10.0  # seconds a job takes, before one has been seen
-SMOOTHING = 0.2  # weight of the newest job in the running mean
+SMOOTHING = 0.2  # weight of the newest job in the running mean; of the first ones more
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Scheduler:
         self._ids: set[str] = set()
         self._running: _Running | None = None
         self._loaded = ""
-        self._mean = FIRST_GUESS
+        self._mean, self._made = FIRST_GUESS, 0
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -165,16 +165,23 @@ class Scheduler:
             self._running.stop = Stop.DEADLINE
         return self._running.stop
 
-    def finish(self, job: str, now: float) -> None:
+    def finish(self, job: str, now: float, *, made: bool = True) -> None:
         """The running job has ended, in whatever way.
+
+        Args:
+            job: which.
+            now: on the caller's clock.
+            made: there is a video: how long that took tells what the next one takes.
 
         Raises:
             ValueError: it is not the one that runs.
         """
         if self._running is None or self._running.ticket.id != job:
             raise ValueError(f"job {job} does not run")
-        seconds = now - self._running.since
-        self._mean += SMOOTHING * (seconds - self._mean)
+        if made:
+            seconds = now - self._running.since
+            self._made += 1
+            self._mean += max(SMOOTHING, 1 / self._made) * (seconds - self._mean)
         self._running = None
 
     # --- looking ahead ----------------------------------------------------------------------------
@@ -183,6 +190,11 @@ class Scheduler:
         """The job that would be next if the running one ended now: what to load ahead."""
         chosen = self._choose(now)
         return None if chosen is None else chosen.ticket
+
+    @property
+    def mean(self) -> float:
+        """Running mean of the seconds that a video takes; a guess before there was one."""
+        return self._mean
 
     def expected_wait(self) -> float:
         """Seconds until a job that comes now would start, from the mean of those before it."""

@@ -67,6 +67,7 @@ class Station:
             queued=queued,
             room=max(0, self._queue - queued),
             wait_s=wait_s,
+            job_s=self._replica.job_s,
             load_s=(_mean_s(pool.device), _mean_s(pool.device) + _mean_s(pool.host)),
             residency=self._pool.residency(),
             pinned=self._pool.pinned(),
@@ -80,7 +81,7 @@ class Station:
         return self._replica.sick
 
     def jobs(self) -> frozenset[str]:
-        """Everything that waits or runs in the replica."""
+        """Everything that waits or runs in the replica, or is being written."""
         return self._replica.jobs()
 
     def follow(self, orders: Orders, answered: Report) -> None:

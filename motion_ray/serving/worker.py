@@ -1,4 +1,9 @@
-"""The thread that runs a scheduler's jobs, one at a time."""
+"""The thread that runs a scheduler's jobs, one at a time.
+
+What is left of a job when the device is done with it, its ending, goes on in another thread beside
+the next job: a device does not wait for an encoder and a disk. One at a time too, so that videos
+that are made faster than they are written do not pile up.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +22,19 @@ STOP_S = 30.0  # seconds that closing waits for a job that was told to stop: ste
 
 StopCheck = Callable[[], Stop | None]
 """Asked before every denoising step: why the job has to stop, if it has."""
+Ending = Callable[[], None]
+"""The rest of a job, which needs no device."""
 
 
 class Duties(Protocol):
     """What a worker calls; all but :meth:`coming` in the worker's own thread."""
 
-    def run(self, ticket: Ticket, stop: StopCheck) -> None:
-        """Do the job; a reason to stop is to be heeded within one denoising step."""
+    def run(self, ticket: Ticket, stop: StopCheck) -> Ending | None:
+        """Do the job; a reason to stop is to be heeded within one denoising step.
+
+        Returns:
+            What is left to do, in another thread; null: nothing.
+        """
         ...
 
     def drop(self, ticket: Ticket) -> None:
@@ -41,7 +52,8 @@ class Worker:
     Args:
         scheduler: used by this worker alone from here on.
         duties: what to do.
-        ended: called in the worker's thread when a job has ended and is no longer counted here.
+        ended: called when the device is free again, and when a job has ended and is no longer
+            counted here, each time in the thread in which that happens.
         clock: monotonic seconds.
     """
 
@@ -57,6 +69,8 @@ class Worker:
         self._ended = ended
         self._changed = threading.Condition()  # its lock guards the scheduler
         self._closing = False
+        self._ending: Ticket | None = None
+        self._ender: threading.Thread | None = None  # of the worker's thread alone
         self._thread = threading.Thread(target=self._work, name="generation", daemon=True)
         self._thread.start()
 
@@ -76,7 +90,9 @@ class Worker:
         self._duties.coming(ticket, next_up=False)
 
     def cancel(self, job: str) -> Cancelling:
-        """Take a job out of the queue, or have it stop within one denoising step."""
+        """Take a job out of the queue, or have it stop within one denoising step; one of which only
+        the ending is left is not known any more.
+        """
         with self._changed:
             return self._scheduler.cancel(job)
 
@@ -85,12 +101,17 @@ class Worker:
         with self._changed:
             return len(self._scheduler), self._scheduler.expected_wait()
 
-    def jobs(self) -> frozenset[str]:
-        """Everything that waits or runs here."""
+    @property
+    def job_s(self) -> float:
+        """See :attr:`motion_ray.serving.scheduler.Scheduler.mean`."""
         with self._changed:
-            running = self._scheduler.running
-            waiting = {ticket.id for ticket in self._scheduler.queued()}
-            return frozenset(waiting if running is None else waiting | {running.id})
+            return self._scheduler.mean
+
+    def jobs(self) -> frozenset[str]:
+        """Everything that waits, runs or ends here."""
+        with self._changed:
+            here = (*self._scheduler.queued(), self._scheduler.running, self._ending)
+        return frozenset(ticket.id for ticket in here if ticket is not None)
 
     @property
     def dead(self) -> bool:
@@ -98,12 +119,12 @@ class Worker:
         return not self._closing and not self._thread.is_alive()
 
     def close(self, seconds: float, stop_s: float = STOP_S) -> list[Ticket]:
-        """Start nothing more and let the running job end.
+        """Start nothing more, let end what runs and write what was made.
 
         Args:
-            seconds: after which it is told to stop, and then stops within one denoising step.
-            stop_s: seconds to wait for that. A job that hangs, such as on a dead disk, is left to
-                the end of the process; its claim runs out.
+            seconds: after which what runs is told to stop; it does so within one denoising step.
+            stop_s: seconds to wait for that and for what is being written. A job that hangs, such
+                as on a dead disk, is left to the end of the process; its claim runs out.
 
         Returns:
             What was queued and did not start.
@@ -127,6 +148,7 @@ class Worker:
             self._loop()
         except Exception:  # a thread's exception would be lost; `dead` tells of it as well
             log.exception("the thread that runs jobs has ended")
+        self._until_written()
 
     def _loop(self) -> None:
         while True:
@@ -160,11 +182,45 @@ class Worker:
                 self._prepare(following)
             return why
 
+        ending: Ending | None = None
+
+        def run() -> None:
+            nonlocal ending
+            ending = self._duties.run(ticket, stop)
+
+        self._guarded("run", ticket, run)
+        if ending is not None:
+            self._until_written()
+        with self._changed:  # at once: at every moment the job counts as here
+            if ending is not None:
+                self._ending = ticket
+            self._scheduler.finish(ticket.id, self._clock(), made=ending is not None)
+        self._tell(ticket)
+        if ending is not None:
+            self._end_beside(ticket, ending)
+
+    def _end_beside(self, ticket: Ticket, ending: Ending) -> None:
+        self._ender = threading.Thread(
+            target=self._end, args=(ticket, ending), name="ending", daemon=True
+        )
         try:
-            self._guarded("run", ticket, lambda: self._duties.run(ticket, stop))
-        finally:
-            with self._changed:
-                self._scheduler.finish(ticket.id, self._clock())
+            self._ender.start()
+        except RuntimeError:  # the machine has no more threads: then without one
+            self._ender = None
+            self._end(ticket, ending)
+
+    def _until_written(self) -> None:
+        """Wait for the ending that goes on."""
+        if self._ender is not None:
+            self._ender.join()
+
+    def _end(self, ticket: Ticket, ending: Ending) -> None:
+        self._guarded("end", ticket, ending)
+        with self._changed:
+            self._ending = None
+        self._tell(ticket)
+
+    def _tell(self, ticket: Ticket) -> None:
         if self._ended is not None:
             self._guarded("tell of the end of", ticket, self._ended)
 

@@ -18,6 +18,7 @@ from motion_ray.serving.mix import Mix
 from motion_ray.serving.requests import GenerationSpec
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from motion_ray.types import GeneratedVideo
+from tests.waiting import until
 
 SPEC = GenerationSpec(
     prompt="a red robot",
@@ -93,3 +94,9 @@ def accept(
     """A job in the store."""
     request = SPEC.model_copy(update=changes).model_dump(mode="json")
     return store.create(NewJob(client, request, "f", deadline=deadline), AdmissionLimits()).job
+
+
+def ended(store: SqliteJobStore, job: Job) -> Job:
+    """The job, once it has reached a final state."""
+    until(lambda: store.get(job.id).state.final)
+    return store.get(job.id)

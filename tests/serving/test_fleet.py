@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def report(
     jobs: Sequence[str] = (),
     room: int = 2,
     wait_s: float = 0.0,
+    job_s: float = 1.0,
     loaded: dict[str, Level] | None = None,
     epoch: str = "e",
     seen: int = 0,
@@ -46,6 +48,7 @@ def report(
         queued=len(jobs),
         room=room,
         wait_s=wait_s,
+        job_s=job_s,
         load_s=(0.5, 2.0),
         residency=loaded or {},
     )
@@ -83,6 +86,18 @@ def test_a_hot_motion_spreads_when_its_line_costs_more_than_loading_it():
     hurried = fleet(report("a", wait_s=2.1, **waits), report("b"))
     hurried.offer(job("1", motions=[WAVE]))
     assert hurried.place() == {"b"}
+
+
+@pytest.mark.parametrize(("job_s", "there"), [(0.9, 3), (1.1, 2), (5.0, 1)])
+def test_jobs_on_their_way_cost_what_a_job_takes_there(job_s, there):
+    """Loading the motion elsewhere costs two seconds."""
+    # What is being written keeps nobody waiting.
+    warm = report("a", jobs=("x", "y"), room=8, job_s=job_s, loaded={WAVE: "device"})
+    made = fleet(warm, report("b", room=8, job_s=100.0))
+    for number in range(there + 1):
+        made.offer(job(f"{number}", motions=[WAVE]))
+    made.place()
+    assert (len(given_to(made, "a")), len(given_to(made, "b"))) == (there, 1)
 
 
 def test_jobs_on_their_way_count_as_a_line():

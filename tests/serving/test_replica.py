@@ -31,7 +31,7 @@ from motion_ray.serving.replica import ATTEMPTS, SICK, Replica, ReplicaConfig
 from motion_ray.serving.results import ResultFolder, tidy
 from motion_ray.serving.scheduler import Cancelling, Ticket
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
-from tests.serving.fake_engine import SPEC, FakeEngine, accept, write
+from tests.serving.fake_engine import SPEC, FakeEngine, accept, ended, write
 from tests.waiting import until
 
 
@@ -51,12 +51,6 @@ def replica(engine, store, results) -> Iterator[Replica]:
     yield replica
     engine.go_on.set()
     replica.close(0)
-
-
-def ended(store: SqliteJobStore, job: Job) -> Job:
-    """The job, once it has reached a final state."""
-    until(lambda: store.get(job.id).state.final)
-    return store.get(job.id)
 
 
 def test_a_job_becomes_a_video(replica, store, results, engine):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from motion_ray.errors import OverloadedError
-from motion_ray.serving.scheduler import Cancelling, Scheduler, Stop, Ticket
+from motion_ray.serving.scheduler import FIRST_GUESS, Cancelling, Scheduler, Stop, Ticket
 
 
 def ticket(id: str, group: str = "a", client: str = "", deadline: float | None = None) -> Ticket:
@@ -118,7 +118,28 @@ def test_the_limit_is_exact_and_says_when_to_come_again():
     scheduler.finish("a", 4)
     assert started(scheduler, 4) == "b"
     scheduler.submit(ticket("d"), 4)
-    assert scheduler.expected_wait() == pytest.approx(3 * (10 + 0.2 * (4 - 10)))
+    assert scheduler.expected_wait() == pytest.approx(3 * 4)
+
+
+def test_what_a_job_takes_is_a_mean_of_the_first_ones_and_follows_the_last_ones():
+    scheduler, now = Scheduler(1, patience=10), 0
+    means = []
+    for seconds in (4, 2, 3, 3, 3, 13, 13):
+        scheduler.submit(ticket("a"), now)
+        started(scheduler, now)
+        now += seconds
+        scheduler.finish("a", now)
+        means.append(scheduler.mean)
+    assert means == pytest.approx([4, 3, 3, 3, 3, 5, 6.6])
+
+
+def test_a_job_without_a_video_does_not_tell_what_one_takes():
+    """Else a replica in which jobs crash at once would be the one to send jobs to."""
+    scheduler = Scheduler(1, patience=10)
+    scheduler.submit(ticket("a"), 0)
+    started(scheduler, 0)
+    scheduler.finish("a", 0.01, made=False)
+    assert scheduler.mean == FIRST_GUESS
 
 
 def test_a_job_is_queued_once():

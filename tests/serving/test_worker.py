@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from motion_ray.serving.scheduler import Cancelling, Scheduler, Stop, Ticket
-from motion_ray.serving.worker import StopCheck, Worker
+from motion_ray.serving.scheduler import FIRST_GUESS, Cancelling, Scheduler, Stop, Ticket
+from motion_ray.serving.worker import Ending, StopCheck, Worker
+from tests.waiting import until
 
 
 class Recorder:
@@ -22,6 +23,9 @@ class Recorder:
         self.entered = threading.Event()
         self.broken: set[str] = set()
         self.unloadable: set[str] = set()
+        self.endings: set[str] = set()  # jobs that leave one
+        self.broken_endings: set[str] = set()
+        self.may_end = threading.Event()
         self.may_step = threading.Event()
         self.may_step.set()
         self.changed = threading.Condition()
@@ -35,7 +39,7 @@ class Recorder:
         with self.changed:
             assert self.changed.wait_for(lambda: set(whats) <= set(self.log), 20), self.log
 
-    def run(self, ticket: Ticket, stop: StopCheck) -> None:
+    def run(self, ticket: Ticket, stop: StopCheck) -> Ending | None:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.note(f"start {ticket.id}")
@@ -47,11 +51,19 @@ class Recorder:
                 assert self.may_step.wait(20)
                 if (why := stop()) is not None:
                     self.note(f"{why} {ticket.id}")
-                    return
+                    return None
                 time.sleep(self.seconds)
             self.note(f"end {ticket.id}")
         finally:
             self.at_once -= 1
+        return (lambda: self.ending(ticket)) if ticket.id in self.endings else None
+
+    def ending(self, ticket: Ticket) -> None:
+        self.note(f"writing {ticket.id}")
+        assert self.may_end.wait(20)
+        if ticket.id in self.broken_endings:
+            raise RuntimeError("the disk is gone")
+        self.note(f"written {ticket.id}")
 
     def drop(self, ticket: Ticket) -> None:
         self.note(f"drop {ticket.id}")
@@ -69,8 +81,9 @@ def duties() -> Recorder:
 
 @pytest.fixture
 def worker(duties) -> Iterator[Worker]:
-    worker = Worker(Scheduler(100, patience=1000), duties)
+    worker = Worker(Scheduler(100, patience=1000), duties, ended=lambda: duties.note("told"))
     yield worker
+    duties.may_end.set()
     worker.close(0)
 
 
@@ -183,3 +196,97 @@ def test_who_cannot_be_told_of_the_end_does_not_stop_the_others(duties, caplog):
     assert not worker.dead
     worker.close(20)
     assert not worker.dead and "could not tell of the end of job first" in caplog.text
+
+
+def test_the_next_job_runs_while_the_last_one_is_written(duties, worker):
+    duties.endings |= {"first"}
+    for job in ("first", "second"):
+        worker.submit(Ticket(job, "a"))
+    duties.wait_for("writing first", "end second")
+    until(lambda: worker.jobs() == {"first"})
+    until(lambda: duties.log.count("told") == 2)  # the device was free, twice
+    duties.may_end.set()
+    duties.wait_for("written first")
+    until(lambda: duties.log.count("told") == 3)
+    assert not worker.jobs()
+    assert duties.log.index("end second") < duties.log.index("written first")
+
+
+def test_one_job_is_written_at_a_time_and_others_wait_for_it(duties, worker):
+    duties.endings |= set("abc")
+    for job in "abc":
+        worker.submit(Ticket(job, "x"))
+    duties.wait_for("writing a", "end b")
+    time.sleep(0.05)
+    assert worker.jobs() == set("abc")
+    duties.may_end.set()
+    duties.wait_for("written c")
+    order = [line for line in duties.log if line.startswith("writ")]
+    assert order == [f"{what} {job}" for job in "abc" for what in ("writing", "written")]
+    assert duties.log.index("written a") < duties.log.index("start c")
+
+
+def test_what_cannot_be_written_does_not_stop_the_others(duties, worker, caplog):
+    duties.may_end.set()
+    duties.endings |= {"bad", "good"}
+    duties.broken_endings |= {"bad"}
+    for job in ("bad", "good"):
+        worker.submit(Ticket(job, "a"))
+    duties.wait_for("written good")
+    until(lambda: not worker.jobs())
+    assert "could not end job bad" in caplog.text and not worker.dead
+
+
+def test_closing_waits_for_what_is_being_written(duties, worker):
+    duties.endings |= {"first"}
+    worker.submit(Ticket("first", "a"))
+    duties.wait_for("writing first")
+    threading.Timer(0.1, duties.may_end.set).start()
+    worker.close(20)
+    assert "written first" in duties.log and not worker.jobs()
+
+
+def test_without_more_threads_videos_are_written_all_the_same(duties, worker, monkeypatch):
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "ending":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    duties.endings |= {"first", "second"}
+    duties.may_end.set()
+    for job in ("first", "second"):
+        worker.submit(Ticket(job, "a"))
+    duties.wait_for("written second")
+    assert duties.log.index("written first") < duties.log.index("start second")
+    until(lambda: not worker.jobs())
+    assert not worker.dead
+
+
+def test_a_job_is_here_until_it_is_written(duties, worker):
+    """Else the router would take it for ended, and tell its client so."""
+    duties.endings |= {str(number) for number in range(30)}
+    duties.may_end.set()
+    duties.steps = 0
+    for number in range(30):
+        worker.submit(Ticket(str(number), "a"))
+
+        def seen_to_its_end(number: int = number) -> bool:
+            here = str(number) in worker.jobs()
+            written = f"written {number}" in duties.log
+            assert here or written
+            return written
+
+        until(seen_to_its_end, every=0)
+
+
+def test_what_made_no_video_does_not_tell_what_a_job_takes(duties, worker):
+    duties.broken.add("bad")
+    worker.submit(Ticket("bad", "a"))
+    until(lambda: not worker.jobs())
+    assert worker.job_s == FIRST_GUESS
+    duties.endings.add("good")
+    worker.submit(Ticket("good", "a"))
+    until(lambda: worker.job_s < FIRST_GUESS / 2)
