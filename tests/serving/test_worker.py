@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from motion_ray.serving.scheduler import FIRST_GUESS, Cancelling, Scheduler, Stop, Ticket
-from motion_ray.serving.worker import Ending, StopCheck, Worker
+from motion_ray.serving.worker import STOP_S, Ending, StopCheck, Worker
 from tests.waiting import until
 
 
@@ -84,7 +84,9 @@ def worker(duties) -> Iterator[Worker]:
     worker = Worker(Scheduler(100, patience=1000), duties, ended=lambda: duties.note("told"))
     yield worker
     duties.may_end.set()
+    began = time.monotonic()
     worker.close(0)
+    assert time.monotonic() - began < STOP_S, "its thread did not end"
 
 
 def test_jobs_run_one_at_a_time_and_the_next_is_loaded_ahead(duties, worker):
@@ -279,7 +281,7 @@ def test_a_job_is_here_until_it_is_written(duties, worker):
             assert here or written
             return written
 
-        until(seen_to_its_end, every=0)
+        until(seen_to_its_end, every=0.0005)
 
 
 def test_what_made_no_video_does_not_tell_what_a_job_takes(duties, worker):

@@ -13,6 +13,7 @@ from motion_ray.serving.jobs import Beat, JobState
 from motion_ray.serving.replica import SICK, Replica, ReplicaConfig
 from motion_ray.serving.results import ResultFolder
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
+from motion_ray.serving.worker import STOP_S
 from motion_ray.types import GeneratedVideo
 from tests.serving.fake_engine import FakeEngine, accept, ended, write
 from tests.waiting import until
@@ -52,7 +53,9 @@ def slow(engine, store, results, disk) -> Iterator[Replica]:
     yield slow
     disk.go_on.set()
     engine.go_on.set()
+    began = time.monotonic()
     slow.close(5)
+    assert time.monotonic() - began < STOP_S, "its thread did not end"
 
 
 def test_a_video_is_made_while_the_last_one_is_written(slow, store, engine, disk):
