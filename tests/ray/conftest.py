@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ StartJob = Callable[..., Job]
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """Address of the shared cluster; its token is in the environment."""
+    # Of a proxy of Serve that is not up within three times 5 s the controller would have no more.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     with open_cluster(None, cpus=2) as session:
         yield session.address
 
