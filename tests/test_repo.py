@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -330,3 +331,11 @@ def test_assets_are_in_the_package() -> None:
 def test_the_changelog_has_one_unreleased_section() -> None:
     sections = re.findall(r"^## (.+)$", (REPO / "CHANGELOG.md").read_text(), re.M)
     assert sections == ["[Unreleased]"]
+
+
+def test_the_page_of_settings_is_that_of_the_models() -> None:
+    page = runpy.run_path(str(REPO / "docs/settings.py"))["page"]()
+    found = (REPO / "docs/settings.md").read_text(encoding="utf-8")
+    assert found == page, "call .venv/bin/python docs/settings.py"
+    for name in ("optimizer.lr", "validation.floor.relative", "motions[].weight", "device_gib"):
+        assert f"| `{name}` |" in found

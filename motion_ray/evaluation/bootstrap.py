@@ -78,7 +78,7 @@ class Estimate:
         if not self.videos:
             return "nothing was looked at"
         if math.isinf(self.low):
-            return f"{self.value:.3f} (of one prompt)"
+            return f"{self.value:.3f} (no interval: too few prompts)"
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 

@@ -74,19 +74,20 @@ _CLAIMS_2: dict[str, tuple[Claim, ...]] = {
             {"ours": 1.0, "spatial-none": -1.0},
         ),
         Contrast(
-            "K/V alone copy half as much as all spatial layers (section 4.2)",
+            "temporal layers with K/V copy half as much as with all spatial layers (section 4.2)",
             COPYING,
             {"spatial-all": 1.0, "ours": -2.0},
         ),
         Contrast(
-            "all spatial layers copy more than K/V alone: likeness to a training frame (table 2a)",
+            "with all spatial layers more is copied than with K/V: likeness to a training frame "
+            "(table 2a)",
             NEAREST,
             {"spatial-all": 1.0, "ours": -1.0},
         ),
     ),
     "table2b": (
         Contrast(
-            "spatial layers alone are not enough: temporal ones raise accuracy (table 2b)",
+            "K/V alone are not enough: temporal layers raise accuracy (table 2b)",
             ACCURACY,
             {"ours": 1.0, "temporal-none": -1.0},
         ),

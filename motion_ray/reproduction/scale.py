@@ -74,7 +74,7 @@ class Scale:
 def puppet_scale(*, quick: bool = False) -> Scale:
     """The embedded model in the drawn world.
 
-    Quick is one motion, one seed and a third of the steps: it shows that everything runs, and its
+    Quick is one motion, one seed and a sixth of the steps: it shows that everything runs, and its
     verdicts are as weak as its few videos.
     """
     scale = Scale(

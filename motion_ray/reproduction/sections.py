@@ -42,8 +42,10 @@ CONTROLS = (
 )
 JUDGED = (
     "Differences are of the same prompts and seeds, and their p values, which do not know how much "
-    "another training would differ, are corrected together (Holm). Limits are judged one by one, "
-    "by exact intervals. What may be chance is called inconclusive."
+    "another training would differ, are corrected together (Holm), over all differences that are "
+    "tested here; each interval is 95 % by itself. Limits are judged one by one, by exact "
+    "intervals. What may be chance is called inconclusive. A training that failed is in no mean: "
+    "that favours its method, and its row may have fewer motions than its neighbours."
 )
 Dot = tuple[float, float, tuple[float, float]]
 """x, y and the interval of y."""
@@ -81,7 +83,7 @@ def shown(metric: str, estimate: Estimate) -> str:
     if metric in (*RATES, COPYING, COPYING_FIRST, COUNT):
         value, low, high = (100 * each for each in (estimate.value, estimate.low, estimate.high))
         if math.isinf(low):
-            return f"{value:.1f} % (of one prompt)"
+            return f"{value:.1f} % (no interval: too few prompts)"
         return f"{value:.1f} % ({low:.1f} to {high:.1f})"
     return str(estimate)
 
@@ -197,9 +199,9 @@ def _order(real: Group) -> str:
     if shuffled < HARDLY * right:
         return ""
     return (
-        f"The classifier recognises {shuffled:.0%} of real clips with their frames in random "
-        f"order, and {right:.0%} in order: accuracy says that the poses of a motion appear, and "
-        "hardly in which order."
+        f"The classifier recognises {shuffled:.0%} of real clips with their frames in one "
+        f"random order, and {right:.0%} in order: accuracy says that the poses of a motion appear, "
+        "and hardly in which order."
     )
 
 

@@ -88,7 +88,7 @@ def test_a_single_prompt_tells_nothing_about_prompts() -> None:
 def test_one_prompt_in_one_motion_leaves_the_whole_without_an_interval() -> None:
     found = estimate_mean([*rows([[0.7], [0.6], [0.8]]), *rows([[0.2]], "b")])
     assert (found.low, found.high) == (-math.inf, math.inf)
-    assert found.to_dict()["low"] is None and str(found) == "0.450 (of one prompt)"
+    assert found.to_dict()["low"] is None and str(found) == "0.450 (no interval: too few prompts)"
 
 
 def crossed(values: np.ndarray) -> list[Observation]:

@@ -15,6 +15,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from pydantic import ValidationError
@@ -28,10 +29,19 @@ from motion_ray.serving.logs import log_json
 from motion_ray.serving.settings_file import read_settings, set_setting
 from motion_ray.threads import apart
 
-KEEP_ALIVE_S = 20
 CONNECTIONS = 1024  # at once; more are answered with 503
-LARGEST_HEAD = 2**14  # bytes of request line and headers
-CLOSING_S = 10  # for open requests, when the server is told to stop
+LARGEST_HEAD = 2**14  # bytes of request line and headers that are kept while more is to come
+#: How uvicorn is to behave.
+LISTENING: Mapping[str, Any] = {
+    "http": "h11",  # httptools, which it would take by itself, keeps headers of any size
+    "h11_max_incomplete_event_size": LARGEST_HEAD,
+    "limit_concurrency": CONNECTIONS,
+    "timeout_keep_alive": 20,
+    "timeout_graceful_shutdown": 10,  # seconds for open requests, when it is told to stop
+    "access_log": False,  # the application has its own, without query strings
+    "server_header": False,
+    "log_config": None,
+}
 
 #: Options that are settings; one that is given takes the place of the file's.
 OPTIONS: Mapping[str, str] = {
@@ -105,18 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MotionRayError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return 2
-    uvicorn.run(
-        app,
-        host=config.host,
-        port=config.port,
-        access_log=False,  # the application has its own, without query strings
-        server_header=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=CLOSING_S,
-        h11_max_incomplete_event_size=LARGEST_HEAD,
-        log_config=None,
-    )
+    uvicorn.run(app, host=config.host, port=config.port, **LISTENING)
     return 0
 
 

@@ -159,7 +159,9 @@ async def delete_motion(
     version: Annotated[
         int | None, Query(ge=1, le=999_999_999, description="without it: all of them")
     ] = None,
-    force: Annotated[bool, Query(description="even if jobs wait for it, which then fail")] = False,
+    force: Annotated[
+        bool, Query(description="even if jobs run with it, or wait for it, which then fail")
+    ] = False,
 ) -> MotionDeleted:
     """Withdraw one version of a motion, or all; nobody finds it any more, and its number is not
     given out again.

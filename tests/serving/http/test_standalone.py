@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from pathlib import Path
 
 import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from motion_ray.config import ClipConfig
 from motion_ray.data.video import probe, read_clip
 from motion_ray.errors import JobStoreError
-from motion_ray.serving.http.__main__ import arguments, main, settings_from
+from motion_ray.serving.http.__main__ import LISTENING, arguments, main, settings_from
 from motion_ray.serving.http.app import create_app
 from motion_ray.serving.http.config import ServerConfig
 from motion_ray.serving.http.standalone import LocalSite, StandaloneConfig, open_services
 from tests.serving.http.calls import URL, error
+from tests.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -97,3 +102,24 @@ def test_a_video_of_the_embedded_model(tmp_path):
     # Kernels may round differently where a tensor lies elsewhere in memory: the same to the eye.
     assert (clips[0].float() - clips[1].float()).abs().mean() < 0.02 * clips[0].float().abs().max()
     assert error(unknown) == (422, "unknown_token", "prompt")
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [(b"x" * 2_000 + b"\r\n\r\n", b"200"), (b"x" * 40_000, b"400")],  # the second goes on
+)
+def test_headers_of_any_size_are_not_kept(header, status):
+    """Over a socket: the application sees them only when they are whole."""
+    with socket.socket() as stream:
+        stream.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(PlainTextResponse("here"), **LISTENING))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [stream]})
+        thread.start()
+        try:
+            until(lambda: server.started)
+            with socket.create_connection(stream.getsockname(), timeout=20) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + header)
+                assert client.recv(100).startswith(b"HTTP/1.1 " + status)
+        finally:
+            server.should_exit = True
+            thread.join(20)
