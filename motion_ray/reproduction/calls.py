@@ -100,5 +100,5 @@ def facts_of(calls: Sequence[Call]) -> dict[str, str]:
     if len(calls) > 1:
         time += f" in {len(calls)} calls"
     if len(known) < len(calls):
-        time += f", without {len(calls) - len(known)} that were killed"
+        time += f", without {len(calls) - len(known)} whose end was not noted"
     return {**{name: "; ".join(values) for name, values in each.items()}, "time": time}

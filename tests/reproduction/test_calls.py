@@ -39,7 +39,7 @@ def test_how_a_call_ended_replaces_how_it_began_and_a_killed_one_has_no_time(
     remember(tmp_path, begun, "results.json")
     calls = recall(tmp_path, "results.json")
     assert calls == [FIRST, begun]
-    assert facts_of(calls)["time"] == "100 minutes in 2 calls, without 1 that were killed"
+    assert facts_of(calls)["time"] == "100 minutes in 2 calls, without 1 whose end was not noted"
     remember(tmp_path, SECOND, "results.json")
     assert recall(tmp_path, "results.json") == [FIRST, SECOND]
 
