@@ -138,7 +138,7 @@ def test_a_classifier_that_hardly_needs_the_order_of_frames_is_told(shuffled: in
         rows[n] = replace(rows[n], scores=replace(scores, said_shuffled="dabbing"))
     findings = Findings([look(Cell("ours", "dabbing", 0), 900, 20)], rows)
     note = sections(findings, "table2b")[1].note
-    told = "The classifier recognises 90% of real clips with their frames in random order"
+    told = "The classifier recognises 90% of real clips with their frames in one random order"
     assert note.startswith(told) if shuffled == 27 else not note
 
 
