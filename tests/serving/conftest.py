@@ -1,4 +1,4 @@
-"""A job store in a new file and the clock it reads, an engine to hold up, a base and a library of
+"""A job store in a new file, its videos and a clock; an engine to hold up, a base and a library of
 toy motions; what is logged.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from motion_ray.serving.logs import JsonLines
+from motion_ray.serving.results import ResultFolder
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from tests.serving.fake_engine import FakeEngine
 from tests.serving.job_samples import Clock
@@ -25,8 +26,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(tmp_path, clock) -> SqliteJobStore:
-    return SqliteJobStore(tmp_path / "jobs.sqlite", clock=clock, retention_s=100, memory_s=1000)
+def store(tmp_path) -> SqliteJobStore:
+    return SqliteJobStore(tmp_path / "jobs.sqlite")
+
+
+@pytest.fixture
+def results(tmp_path) -> ResultFolder:
+    return ResultFolder(tmp_path / "results")
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from motion_ray.serving.jobs import (
     AdmissionLimits,
     Job,
@@ -22,6 +24,11 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def clocked_store(folder: Path, clock: Clock) -> SqliteJobStore:
+    """In a new file there, on this clock; short times, which tests let pass."""
+    return SqliteJobStore(folder / "jobs.sqlite", clock=clock, retention_s=100, memory_s=1000)
 
 
 def new(client: str = "", key: str | None = None, **changes) -> NewJob:

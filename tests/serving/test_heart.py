@@ -6,19 +6,11 @@ import threading
 import time
 from typing import Any
 
-import pytest
-
 from motion_ray.errors import JobStoreError
 from motion_ray.serving import heart
 from motion_ray.serving.jobs import Beat, Claim
-from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from tests.serving.fake_engine import accept
 from tests.waiting import until
-
-
-@pytest.fixture
-def store(tmp_path) -> SqliteJobStore:
-    return SqliteJobStore(tmp_path / "jobs.sqlite")
 
 
 class DeafStore:

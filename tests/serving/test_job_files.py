@@ -18,7 +18,13 @@ from motion_ray.serving.job_database import APPLICATION, MIGRATIONS, JobDatabase
 from motion_ray.serving.results import ResultFolder, sweep, tidy
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from tests.disks import small_disk
-from tests.serving.job_samples import FREE, Clock, create, new, started
+from tests.serving.job_samples import FREE, Clock, clocked_store, create, new, started
+
+
+@pytest.fixture
+def store(tmp_path, clock) -> SqliteJobStore:
+    return clocked_store(tmp_path, clock)
+
 
 # --- expiry, rows and files together --------------------------------------------------------------
 

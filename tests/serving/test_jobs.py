@@ -22,7 +22,14 @@ from motion_ray.serving.jobs import (
     JobFailure,
     JobState,
 )
-from tests.serving.job_samples import DONE, FREE, create, kinds, new, started
+from motion_ray.serving.sqlite_jobs import SqliteJobStore
+from tests.serving.job_samples import DONE, FREE, clocked_store, create, kinds, new, started
+
+
+@pytest.fixture
+def store(tmp_path, clock) -> SqliteJobStore:
+    return clocked_store(tmp_path, clock)
+
 
 # --- the way of a job -----------------------------------------------------------------------------
 

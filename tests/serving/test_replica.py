@@ -28,21 +28,11 @@ from motion_ray.serving.jobs import (
     NewJob,
 )
 from motion_ray.serving.replica import ATTEMPTS, SICK, Replica, ReplicaConfig
-from motion_ray.serving.results import ResultFolder, tidy
+from motion_ray.serving.results import tidy
 from motion_ray.serving.scheduler import Cancelling, Ticket
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from tests.serving.fake_engine import SPEC, FakeEngine, accept, ended, write
 from tests.waiting import until
-
-
-@pytest.fixture
-def store(tmp_path) -> SqliteJobStore:
-    return SqliteJobStore(tmp_path / "jobs.sqlite")
-
-
-@pytest.fixture
-def results(tmp_path) -> ResultFolder:
-    return ResultFolder(tmp_path / "results")
 
 
 @pytest.fixture

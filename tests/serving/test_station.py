@@ -14,15 +14,9 @@ from motion_ray.serving.orders import Hold, Orders, Report, Run
 from motion_ray.serving.pool import MotionPool
 from motion_ray.serving.replica import Replica
 from motion_ray.serving.results import ResultFolder
-from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from motion_ray.serving.station import Station
 from tests.serving.fake_engine import accept, write
 from tests.serving.toy import Library, ToyBase, record_of, toy_delta
-
-
-@pytest.fixture
-def store(tmp_path) -> SqliteJobStore:
-    return SqliteJobStore(tmp_path / "jobs.sqlite")
 
 
 @pytest.fixture

@@ -11,22 +11,10 @@ import pytest
 
 from motion_ray.serving.jobs import Beat, JobState
 from motion_ray.serving.replica import SICK, Replica, ReplicaConfig
-from motion_ray.serving.results import ResultFolder
-from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from motion_ray.serving.worker import STOP_S
 from motion_ray.types import GeneratedVideo
 from tests.serving.fake_engine import FakeEngine, accept, ended, write
 from tests.waiting import until
-
-
-@pytest.fixture
-def store(tmp_path) -> SqliteJobStore:
-    return SqliteJobStore(tmp_path / "jobs.sqlite")
-
-
-@pytest.fixture
-def results(tmp_path) -> ResultFolder:
-    return ResultFolder(tmp_path / "results")
 
 
 class SlowDisk:
