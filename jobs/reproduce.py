@@ -211,13 +211,20 @@ def chosen(what: Iterable[str], headline: Iterable[str] = ()) -> list[Experiment
     Args:
         what: names of experiments, or ``all``.
         headline: of those whose methods are all headline methods.
+
+    Raises:
+        ConfigError: one of ``headline`` is not asked for.
     """
-    often = _named(headline)
+    named, often = _named(what), _named(headline)
+    astray = [name for name in headline if name != "all" and name not in named]
+    if astray:
+        rule = f"names what is not asked for: {', '.join(astray)}"
+        raise ConfigError("--headline", rule, f"for example --headline {named[0]}")
     return [
         replace(each, rows=tuple(replace(row, headline=True) for row in each.rows))
         if name in often
         else each
-        for name, each in ((name, EXPERIMENTS[name]) for name in _named(what))
+        for name, each in ((name, EXPERIMENTS[name]) for name in named)
     ]
 
 

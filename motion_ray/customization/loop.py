@@ -39,6 +39,7 @@ from motion_ray.customization.run import RunFolder
 from motion_ray.customization.showcase import make_report
 from motion_ray.customization.stopping import AppearanceValidator, scored_prompts
 from motion_ray.customization.trainer import Trainer
+from motion_ray.devices import resolve_device
 from motion_ray.generation import VideoGenerator
 from motion_ray.store import DeltaStore, check_name
 from motion_ray.types import (
@@ -92,9 +93,11 @@ def customize(
             torch.set_num_threads(config.engine.threads)
         models = models or FROM_DISK
         places = (cache or run.cache, store or str(out / "store"))
+        asked, config = config, run.settle(config, resolve_device(device))
         with memory_explained():
             backbone = models.base(config.model, device, config.engine.arithmetic)
-            yield from _train(_Session(config, run, clips, backbone, *places, models, scorer))
+            session = _Session(config, asked, run, clips, backbone, *places, models, scorer)
+            yield from _train(session)
 
 
 class _Session:
@@ -103,6 +106,7 @@ class _Session:
     def __init__(
         self,
         config: CustomizationConfig,
+        asked: CustomizationConfig,
         run: RunFolder,
         clips: ClipLists,
         backbone: UNet3DBackbone,
@@ -112,6 +116,7 @@ class _Session:
         scorer: Scorer | None,
     ) -> None:
         self.config, self.run, self.clips, self.backbone = config, run, clips, backbone
+        self.asked = asked  # for a scorer, who chooses its own arithmetic: its hardware is another
         self.cache, self.store, self.models = cache, DeltaStore(store), models
         self.checkpoints = CheckpointFolder(run.checkpoints)
         self.generator = VideoGenerator(
@@ -196,7 +201,7 @@ def _validate_and_save(
         if trainer.stopping.stopped:
             return
         delta = _build_delta(session, trainer, examples, session.clips.folder.name)
-        submit(session.scorer, session.config, delta, session.run.validation(trainer.step))
+        submit(session.scorer, session.asked, delta, session.run.validation(trainer.step))
         trainer.stopping.pending = trainer.step
     elif session.validator is not None:
         started = time.perf_counter()
@@ -244,11 +249,11 @@ def _await_again(session: _Session, trainer: Trainer) -> Iterator[TrainEvent]:
         trainer.stopping.observe(step, score, rule)
         discard_weights(run.validation(step))
     elif session.scorer is not None:
-        session.scorer.submit(session.config, run.validation(step))
+        session.scorer.submit(session.asked, run.validation(step))
     else:  # the run goes on without one
         here = DeltaScorer(KeptModels(), str(session.backbone.device))
         trainer.stopping.pending = None
-        score = here.score(session.config, run.validation(step))
+        score = here.score(session.asked, run.validation(step))
         yield from _observe(session, trainer, step, score, 0.0)
 
 

@@ -1,8 +1,8 @@
 """The folder of one customization run: who it belongs to, its metrics, and where everything lies.
 
-``run.json`` (config and identity), ``inputs.json`` (base and clips, by hash), ``metrics.jsonl``,
-``checkpoints/``, ``validation/step-000100/*.mp4``, ``samples/``, ``cache/``, ``store/``,
-``report.html``, ``result.json`` once finished.
+``run.json`` (config and identity), ``inputs.json`` (base and clips, by hash, and the arithmetic),
+``metrics.jsonl``, ``checkpoints/``, ``validation/step-000100/*.mp4``, ``samples/``, ``cache/``,
+``store/``, ``report.html``, ``result.json`` once finished.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from motion_ray.config import CustomizationConfig, parse_config
@@ -25,9 +26,11 @@ from motion_ray.errors import ConfigError, RunFolderError
 from motion_ray.files import faults_explained, remove_directory, write_text_atomic
 from motion_ray.locks import only_process
 from motion_ray.metrics import MetricsLog
+from motion_ray.precision import resolve_precision
 from motion_ray.types import RunFinished, StepDone, Validated
 
 Resolve = Callable[[CustomizationConfig], CustomizationConfig]
+ARITHMETIC = "arithmetic"  # among what is noted
 _RESULT = TypeAdapter(RunFinished)
 SHORT = Repr()  # settings in a message
 SHORT.maxlist, SHORT.maxstring, SHORT.maxother = 2, 100, 100
@@ -162,7 +165,7 @@ class RunFolder:
         Raises:
             RunFolderError: clips, captions or the base model changed since the run began.
         """
-        noted = json.loads(self._inputs.read_text()) if self._inputs.exists() else {}
+        noted = self._noted()
         now = {what: list(parts) for what, parts in inputs.items()}
         for what, parts in now.items():
             before = parts if anew else noted.get(what, parts)
@@ -175,6 +178,30 @@ class RunFolder:
                     "put back what was there, or choose another --out folder",
                 )
         write_text_atomic(self._inputs, json.dumps({**noted, **now}, indent=1))
+
+    def settle(self, config: CustomizationConfig, device: torch.device) -> CustomizationConfig:
+        """The config with the arithmetic of this run in place of ``auto``, which is noted.
+
+        What ``auto`` means is decided where a run begins: one that goes on on another machine
+        would else turn from bfloat16 into float32 in mid-course.
+
+        Args:
+            config: of the run.
+            device: where it computes now.
+        """
+        if config.engine.arithmetic != "auto":
+            return config
+        noted = self._noted()
+        found = resolve_precision("auto", device) == torch.bfloat16
+        words = noted.get(ARITHMETIC) if any(CheckpointFolder(self.checkpoints).steps()) else None
+        [word] = words or ["bf16" if found else "fp32"]
+        write_text_atomic(self._inputs, json.dumps({**noted, ARITHMETIC: [word]}, indent=1))
+        engine = config.engine.model_copy(update={"precision": word})
+        return config.model_copy(update={"engine": engine})
+
+    def _noted(self) -> dict[str, list[str]]:
+        """What the run is made from, as it was noted so far."""
+        return json.loads(self._inputs.read_text()) if self._inputs.exists() else {}
 
     def log(self, event: StepDone | Validated) -> None:
         """Append one line to ``metrics.jsonl``."""

@@ -46,6 +46,7 @@ def test_a_run_from_start_to_report(tiny_run, tmp_path):
     assert (finished.delta, finished.reason, finished.delta_step) == ("slide@1", "max_steps", 6)
     header = DeltaStore(finished.store).load("slide").header
     assert header.token == "pll" and header.step == 6 and len(header.sources) == 3
+    assert header.config["engine"]["precision"] in ("fp32", "bf16")  # no longer "auto"
     page = (tmp_path / "run" / "report.html").read_text()
     assert "a red robot doing the pll" in page
     assert len(list((tmp_path / "run" / "samples").glob("after-*.mp4"))) == 1

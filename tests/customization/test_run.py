@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.customization.run import RunFolder
@@ -17,6 +18,7 @@ from motion_ray.recipes import load_config
 from motion_ray.types import RunFinished, StepDone, Validated
 from tests.disks import small_disk
 
+CPU = torch.device("cpu")
 CONFIG = load_config("puppet", motion="clips")
 
 
@@ -150,6 +152,23 @@ def test_one_process_at_a_time(tmp_path):
     holder.communicate()
     with run.claim(CONFIG):
         pass
+
+
+def test_a_run_keeps_the_arithmetic_that_it_began_in(tmp_path, monkeypatch):
+    run, has_bfloat16 = RunFolder(tmp_path), {"avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has_bfloat16)
+    assert run.settle(CONFIG, CPU).engine.arithmetic == "bf16"
+    has_bfloat16["avx512_bf16"] = False
+    assert run.settle(CONFIG, CPU).engine.arithmetic == "fp32"  # nothing is trained yet
+    has_bfloat16["avx512_bf16"] = True
+    (run.checkpoints / "step-00000100").mkdir(parents=True)
+    settled = RunFolder(tmp_path).settle(CONFIG, CPU)
+    assert settled == CONFIG.replace({"engine": {"precision": "fp32"}})
+
+
+def test_an_arithmetic_that_was_asked_for_is_left(tmp_path):
+    asked = CONFIG.replace({"engine": {"precision": "fp32"}})
+    assert RunFolder(tmp_path).settle(asked, torch.device("cuda")) is asked
 
 
 def test_metrics_rewind_to_a_step(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.reproduce import arguments, chosen, main, scale_of
+from motion_ray.errors import ConfigError
 from motion_ray.reproduction.cells import cells_of
 from motion_ray.reproduction.clips import Clips
 from motion_ray.reproduction.experiments import EXPERIMENTS
@@ -30,6 +31,12 @@ def test_methods_of_some_tables_can_be_trained_as_often_as_ours(tmp_path):
     assert len(usual) == motions * (2 * 3 + 10 + 3)
     assert len(more) == len(set(more)) == motions * (12 * 3 + 3)
     assert {cell.method for cell in more if cell.seed and cell.method.startswith("clips")} == set()
+
+
+def test_a_headline_table_must_be_asked_for():
+    assert len(chosen(["table1"], ["all"])) == 1  # of all, those that are
+    with pytest.raises(ConfigError, match=r"not asked for: table2a .* --headline table1"):
+        chosen(["table1"], ["table2a"])
 
 
 def test_a_scale_can_be_narrowed():
