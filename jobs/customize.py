@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.signals import StopSignals
-from motion_ray.errors import MotionRayError
+from motion_ray.errors import ConfigError, MotionRayError
 
 if TYPE_CHECKING:
     from jobs.checks import Plan
@@ -138,6 +138,12 @@ def _check_and_run(args: argparse.Namespace, signals: StopSignals) -> RunFinishe
         cache=args.cache,
     )
     result = RunFolder(plan.out).finished()
+    if result is not None and plan.store is not None and plan.store != result.store:
+        raise ConfigError(
+            f"--store {args.store}",
+            f"is another one than this run, which is finished, has published into: {result.store}",
+            "leave --store out, or choose another --out",
+        )
     if result is None and signals.received is None:
         result = run(args, plan, signals)
     return result
@@ -151,11 +157,11 @@ def run(args: argparse.Namespace, plan: Plan, signals: StopSignals) -> RunFinish
 
     print(f"customizing {plan.config.base} with {plan.config.motion} into {plan.out}", flush=True)
     display = choose_display(args.plain, Path(plan.config.motion).name)
-    with open_cluster(args.address or os.environ.get("RAY_ADDRESS")):
+    with open_cluster(args.address or os.environ.get("RAY_ADDRESS")) as session:
         from jobs.watch import train  # imports ray, which open_cluster has prepared
 
         RunFolder(plan.out).make()  # Ray would need thirty lines to say why it cannot
-        return train(plan, args.device, display, signals)
+        return train(plan, args.device, display, signals, alone=session.local)
 
 
 def print_result(result: RunFinished, seconds: float) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
+from jobs.checks import cluster_defaults
 from jobs.doctor_view import clip_table, cost_table, finding_line, headline
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.checkup import check_up, motion_problems
@@ -52,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = arguments().parse_args(argv)
     console = Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=160)
     try:
-        config = load_config(args.recipe, base=args.base, motion=args.motion, sets=args.set)
+        # As jobs.customize would train it.
+        defaults = [f"{name}={value}" for name, value in cluster_defaults(args.recipe).items()]
+        sets = [*defaults, *args.set]
+        config = load_config(args.recipe, base=args.base, motion=args.motion, sets=sets)
     except ConfigError as error:
         # The clips can still be listed: one visit to the doctor should be enough.
         return _finish(console, [Finding(True, str(error)), *motion_problems(args.motion)])

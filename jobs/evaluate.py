@@ -20,8 +20,12 @@ from rich.console import Console
 
 from jobs.evaluate_protocol import add_arguments, evaluate_motions
 from jobs.evaluate_view import progress_of, show_base, show_custom
+from jobs.evaluate_workers import DEVICES
+from jobs.idle_options import refuse_idle
 from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.cluster.paths import lasting_path
 from motion_ray.config import SamplingConfig
+from motion_ray.customization.run import check_place
 from motion_ray.errors import ConfigError, MotionRayError, RunFolderError
 from motion_ray.evaluation.base_scores import held_out_in_words, score_base
 from motion_ray.evaluation.clip import load_image_text_encoder
@@ -40,6 +44,8 @@ from motion_ray.manifest import canonical_json
 from motion_ray.store import DeltaStore
 
 SHOWN_VIDEOS = 16
+#: Options of every form of the command.
+COMMON = ("base", "classifier", "clip_model", "steps", "guidance", "out", "threads", "device")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -68,9 +74,11 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, score, show; 1 if videos failed, 2 on a wrong argument, 130 on Ctrl-C."""
-    options = arguments().parse_args(argv)
+    parser = arguments()
+    options = parser.parse_args(argv)
     torch.set_num_threads(max(1, options.threads))
     try:
+        _check_options(parser, options)
         if options.motions:
             return evaluate_motions(options)
         if options.base_only:
@@ -84,6 +92,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("stopped; the same command goes on from the last video", file=sys.stderr)
         return 130
     return 0
+
+
+def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.motions:
+        others = {"motion_name", "videos", "named_each"}
+        used = {action.dest for action in parser._actions} - others
+        refuse_idle(parser, options, used, "is not for --motions")
+    elif options.base_only:
+        used = {*COMMON, "base_only", "videos", "named_each"}
+        refuse_idle(parser, options, used, "has no effect with --base-only")
+    else:
+        used = {*COMMON, "motion", "motion_name", "store", "videos"}
+        refuse_idle(parser, options, used, "has no effect with --motion, only with --motions")
+    options.out = lasting_path(str(options.out), "--out", Path.cwd())
+    check_place(options.out, "--out")
 
 
 def evaluate_base(options: argparse.Namespace) -> None:
@@ -123,7 +146,7 @@ def evaluate_motion(options: argparse.Namespace) -> None:
 
 def _bench(options: argparse.Namespace) -> Bench:
     return Bench(
-        backbone=load_backbone(options.base),
+        backbone=load_backbone(options.base, DEVICES[options.device]),
         classifier=load_motion_classifier(options.classifier),
         encoder=load_image_text_encoder(options.clip_model),
         sampling=SamplingConfig(

@@ -68,7 +68,7 @@ def evaluate_motions(options: argparse.Namespace) -> int:
     here, store = Path.cwd(), options.store
     if "://" not in store:
         store = str(lasting_path(store, "--store", here))
-    out = lasting_path(str(options.out), "--out", here)
+    out = options.out
     settings, prompts = _settings(options, here), load_prompt_list(options.prompts)
     targets = {} if options.targets is None else read_targets(options.targets)
     motions = describe_motions(DeltaStore(store), options.motions, targets)

@@ -15,12 +15,20 @@ from pathlib import Path
 
 import torch
 
-from jobs.pretrain_base import BASE_STAGES
+from jobs.idle_options import refuse_idle
+from jobs.pretrain_base import BASE_STAGES, DEFAULT_WORK
 from jobs.pretrain_evaluators import DEFAULT_BASE, DEFAULT_TEST_SCENES, EVALUATOR_STAGES
+from motion_ray.cluster.paths import lasting_path
 from motion_ray.errors import ConfigError, MotionRayError
+from motion_ray.pretraining.export import EXPORT
 
-#: Options of the group of the base model's stages.
-BASE_OPTIONS = ("init", "tiny", "workers", "address", "device", "score_videos", "scores")
+#: Options that have an effect, by what is made.
+OF_JUDGES = {"stage", "out", "work", "base", "threads", "test_scenes", "set"}
+OF_EXPORT = {"stage", "out", "work", "threads", "tiny", "device", "scores"}
+OF_BASE = {
+    *("stage", "work", "threads", "set", "init", "tiny"),
+    *("workers", "address", "device", "score_videos"),
+}
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -59,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     torch.set_num_threads(max(1, options.threads))
     try:
-        if options.stage in EVALUATOR_STAGES:
-            _check_evaluator(parser, options)
+        _check_options(parser, options)
         STAGES[options.stage](options)
     except MotionRayError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -71,15 +78,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _check_evaluator(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """An option without effect would pass for one that had it: for --tiny, say, with hours."""
-    if options.out is None:
-        raise ConfigError("--out", "names the new folder of the model", "e.g. --out clip")
-    for name in BASE_OPTIONS:
-        if getattr(options, name) != parser.get_default(name):
-            option = f"--{name.replace('_', '-')}"
-            rule = f"is for stages of the base model, not for {options.stage}"
-            raise ConfigError(option, rule, "leave it out")
+def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.stage in EVALUATOR_STAGES:
+        if options.out is None:
+            raise ConfigError("--out", "names the new folder of the model", "e.g. --out clip")
+        reason = f"is for stages of the base model, not for {options.stage}"
+        refuse_idle(parser, options, OF_JUDGES, reason)
+    elif options.stage == EXPORT:
+        refuse_idle(parser, options, OF_EXPORT, "has no effect on an export")
+    else:
+        refuse_idle(parser, options, OF_BASE, f"has no effect on the stage {options.stage}")
+        if options.workers < 1:
+            raise ConfigError("--workers", f"is at least 1, got {options.workers}", "e.g. 2")
+        if options.address is not None and options.workers == 1:
+            rule = "is where several workers share a stage, and there is one, in this process"
+            raise ConfigError("--address", rule, "for example with --workers 4")
+    # Also the defaults: a submitted job's own folder is deleted.
+    here = Path.cwd()
+    if options.out is not None:
+        options.out = lasting_path(str(options.out), "--out", here)
+    if options.stage not in EVALUATOR_STAGES or options.work is not None:
+        options.work = lasting_path(str(options.work or DEFAULT_WORK), "--work", here)
 
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {**BASE_STAGES, **EVALUATOR_STAGES}

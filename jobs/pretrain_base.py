@@ -7,7 +7,6 @@ import os
 import platform
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from rich.console import Console
 
 from jobs.pretrain_view import follow
-from motion_ray.cluster.paths import lasting_path
 from motion_ray.errors import ConfigError
 from motion_ray.pretraining.denoiser_stage import VIDEO
 from motion_ray.pretraining.export import EXPORT, export_base
@@ -37,7 +35,6 @@ def base_stage(options: argparse.Namespace) -> None:
     workspace = base_workspace(options)
     console = Console()
     if options.workers > 1:
-        workspace = replace(workspace, root=lasting_path(str(workspace.root), "--work", Path.cwd()))
         last = follow(_in_workers(stage, settings, workspace, options), console)
     else:
         last = follow(run_stage(stage, settings, workspace), console)
@@ -80,7 +77,7 @@ def base_workspace(options: argparse.Namespace) -> Workspace:
     if options.device == "gpu" and device.type != "cuda" and options.workers == 1:
         raise ConfigError("--device gpu", "torch sees no GPU here", "leave --device out")
     return Workspace(
-        root=options.work or DEFAULT_WORK,
+        root=options.work,
         device=device,
         processes=max(1, options.threads),
         command=shlex.join(command),

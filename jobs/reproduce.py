@@ -22,10 +22,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from jobs.idle_options import refuse_idle
 from jobs.reproduce_tables import show
 from jobs.reproduce_view import View
 from jobs.reproduce_workers import workplace
 from motion_ray.cluster.paths import lasting_path, with_absolute_paths
+from motion_ray.customization.run import check_place
 from motion_ray.errors import ConfigError, MotionRayError
 from motion_ray.evaluation.evaluator import NOT_RUN
 from motion_ray.evaluation.motion import own_accuracy
@@ -41,6 +43,9 @@ from motion_ray.reproduction.record import Record
 from motion_ray.reproduction.reproduce import Reproduction, reproduce
 from motion_ray.reproduction.scale import Scale, jester_scale, puppet_scale
 from motion_ray.reproduction.sections import sections_of
+
+#: Options that name the data and models of that scale.
+OF_JESTER = ("data", "base", "classifier", "clip_model", "copy_detector", "copy_sha256")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -131,6 +136,7 @@ def _reproduce(options: argparse.Namespace, command: str) -> int:
     quick = "-quick" if options.quick else ""
     named = options.out or f"reproduction-{scale.name}{quick}"
     out = lasting_path(str(named), "--out", Path.cwd())
+    check_place(out, "--out")
     known = own_accuracy(scale.settings.classifier)  # now, not when all is trained
     kept, console = _known(options, scale), Console()
     out.mkdir(parents=True, exist_ok=True)
@@ -143,8 +149,9 @@ def _reproduce(options: argparse.Namespace, command: str) -> int:
     written = [write_page(out, found, sections, facts)]
     if options.publish is not None:
         shelf = lasting_path(str(options.publish), "--publish", Path.cwd())
-        written.append(publish(shelf / scale.name, found, sections, facts))
-        _keep(shelf / scale.name, out, found, calls)
+        name = f"{scale.name}{quick}"
+        written.append(publish(shelf / name, found, sections, facts))
+        _keep(shelf / name, out, found, calls)
     show(console, found, sections, written)
     return found.failed_videos
 
@@ -239,7 +246,16 @@ def scale_of(options: argparse.Namespace) -> Scale:
     Raises:
         ConfigError: Jester without its data and models, or something that is not above zero.
     """
-    scale = _jester(options) if options.scale == "jester" else puppet_scale(quick=options.quick)
+    if options.headline and (options.seeds or options.quick):
+        other = "--seeds" if options.seeds else "--quick"
+        rule = f"says what is trained as often as ours, and with {other} everything is"
+        raise ConfigError("--headline", rule, "leave one of them out")
+    if options.scale == "jester":
+        scale = _jester(options)
+    else:
+        others = {action.dest for action in arguments()._actions} - set(OF_JESTER)
+        refuse_idle(arguments(), options, others, "is for --scale jester")
+        scale = puppet_scale(quick=options.quick)
     if options.motions:
         scale = replace(scale, motions=tuple(options.motions))
     if options.seeds:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Wanted = Literal["auto", "cpu", "gpu"]
 RETRIES = 2  # new attempts of a cell that is lost before it saves anything new
+STALL_SECONDS = 3600.0  # without a sign of progress after which a cell's process is killed
 
 
 @contextmanager
@@ -100,7 +101,7 @@ def train_on_cluster(
     if not waiting:
         return
     plan = SweepPlan(
-        identities=[trial.identity for trial in waiting],
+        trials=waiting,
         ledger=record.ledger.uri,
         runs=record.runs,
         cache=record.cache,
@@ -110,6 +111,7 @@ def train_on_cluster(
         resources=resources,
         store=str(record.store),
         by_name=True,
+        stall_seconds=STALL_SECONDS,
     )
     view.expect(plan.slots)
     with StopSignals() as signals:

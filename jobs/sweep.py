@@ -74,7 +74,12 @@ def run_sweep(args: argparse.Namespace, signals: StopSignals) -> int:
         if left and signals.received is None:
             work = Work(spec, args.device, waiting, workload.search(), known.unasked)
             view = SweepView(
-                known.trials, ledger.statuses(), folders.log, args.plain, known.unasked
+                known.trials,
+                ledger.statuses(),
+                folders.log,
+                args.plain,
+                known.unasked,
+                name=folders.name,
             )
             _run(args, work, folders, signals, view)
         return conclude(ledger, workload.known(ledger), folders, signals)
@@ -92,32 +97,44 @@ def read_spec(args: argparse.Namespace) -> SweepSpec:
         changes["recipe"] = args.recipe
     if args.base is not None:
         changes["base"] = args.base
-    if args.resources is not None:
-        changes["resources"] = parse_resources(args.resources)
     if args.sweep is None:
         values: dict[str, Any] = {"motions": motions}
     else:
         values = load_spec(Path(args.sweep), motions).model_dump(mode="json", by_alias=True)
+    if args.resources is not None:
+        named = parse_resources(args.resources)
+        changes["resources"] = {**values.get("resources", {}), **named}
     fixed = dict(values.get("set", {}))
     for assignment in args.set:
         path, _, _ = assignment.partition("=")
         fixed[path.strip()] = look_up(set_path({}, assignment), path.strip())
-    return parse_spec(values | changes | {"set": fixed}, args.sweep or "command line")
+    spec = parse_spec(values | changes | {"set": fixed}, args.sweep or "command line")
+    if args.device == "gpu" and spec.resources.gpu == 0:
+        raise ConfigError("--device gpu", "contradicts resources of no GPU", "e.g. gpu: 1")
+    if spec.recipe.endswith((".yaml", ".yml")):  # read again by a process that is elsewhere
+        spec = spec.model_copy(update={"recipe": str(Path.cwd() / Path(spec.recipe).expanduser())})
+    return spec
 
 
 def parse_resources(text: str) -> dict[str, float]:
     """``gpu=0.5,cpu=2`` as a mapping.
 
     Raises:
-        ConfigError: it is not of this form.
+        ConfigError: it is not of this form, or names one twice.
     """
-    try:
-        pairs = [part.split("=") for part in text.split(",")]
-        return {name.strip(): float(amount) for name, amount in pairs}
-    except ValueError:
-        raise ConfigError(
-            f"--resources {text}", "is name=number, joined by commas", "for example gpu=0.5,cpu=2"
-        ) from None
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, amount = part.partition("=")
+        try:
+            value = float(amount)
+        except ValueError:
+            rule = "is name=number, joined by commas"
+            raise ConfigError(f"--resources {text}", rule, "for example gpu=0.5,cpu=2") from None
+        if name.strip() in found:
+            rule = f"names {name.strip()} twice"
+            raise ConfigError(f"--resources {text}", rule, "for example gpu=0.5,cpu=2")
+        found[name.strip()] = value
+    return found
 
 
 def check_validation(spec: SweepSpec, folders: SweepFolders) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from motion_ray.cluster.paths import lasting_path
 from motion_ray.cluster.runs import Runs
+from motion_ray.customization.run import check_place
 from motion_ray.errors import ConfigError
 from motion_ray.locks import only_process
 from motion_ray.sweeps.lease import only_submission
@@ -76,9 +77,12 @@ class SweepFolders:
 
         Raises:
             FolderBusyError: another one works here.
+            RunFolderError: there can be no such folder.
         """
+        option = "--out" if self.uri is None else "--work"
+        check_place(self.root, option)
         self.root.mkdir(parents=True, exist_ok=True)
-        with only_process(self.root, "--out" if self.uri is None else "--work"):
+        with only_process(self.root, option):
             if self.uri is None:
                 yield
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import ray
 
@@ -26,10 +27,11 @@ def run_trials(work: Work, folders: SweepFolders, signals: StopSignals, view: Sw
     """
     signals.install()  # ray.init has put its own in their place
     spec = work.spec
-    resources = trial_resources(spec, work.device)
+    threads = [trial.config.engine.threads for trial in work.waiting]
+    resources = trial_resources(spec, work.device, max((each or 0 for each in threads), default=0))
     slots, scorers = share_places(work, count_workers(ray.nodes(), resources), resources)
     plan = SweepPlan(
-        identities=[trial.identity for trial in work.waiting],
+        trials=work.waiting,
         ledger=folders.ledger,
         runs=folders.runs.work,
         cache=folders.cache,
@@ -86,16 +88,25 @@ def share_places(work: Work, places: int, resources: WorkerResources) -> tuple[i
     return slots, scorers
 
 
-def trial_resources(spec: SweepSpec, device: str) -> WorkerResources:
+def trial_resources(spec: SweepSpec, device: str, threads: int = 0) -> WorkerResources:
     """What a trial asks for on the connected cluster.
 
     Args:
         spec: its resources; no GPU there means none is used.
         device: ``auto`` takes GPUs if there are any; ``gpu`` also waits for an autoscaler.
+        threads: the most that a trial's ``engine.threads`` asks for; 0: none asks.
 
     Raises:
-        ConfigError: no node has a CPU core to give.
+        ConfigError: no node has a CPU core to give, or fewer are asked for than a trial uses.
     """
     wanted = "cpu" if spec.resources.gpu == 0 else device
-    found = choose_resources(ray.nodes(), wanted, None)  # pyright: ignore[reportArgumentType]
-    return WorkerResources(found.device, spec.resources.cpu, spec.resources.gpu)
+    # Without a GPU one core each: two trials on two cores are done sooner than one on both, twice.
+    asked = threads or (1 if wanted == "cpu" else None)
+    found = choose_resources(ray.nodes(), wanted, asked)  # pyright: ignore[reportArgumentType]
+    if found.device == "cpu" and asked is None:
+        found = replace(found, cpus=1)
+    cpus = spec.resources.cpu or found.cpus
+    if threads > cpus:
+        rule = f"a trial holds {cpus:g} cores and engine.threads is {threads}"
+        raise ConfigError("resources.cpu", rule, f"for example cpu: {threads}")
+    return WorkerResources(found.device, cpus, spec.resources.gpu)

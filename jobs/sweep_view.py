@@ -43,6 +43,7 @@ class SweepView:
         log: file that gets a JSON line for every change; metrics are written beside it.
         plain: lines also on a terminal.
         unasked: trials that a searcher has still to think of.
+        name: of the sweep, for its metrics; null: that of the folder of ``log``.
     """
 
     def __init__(
@@ -52,7 +53,10 @@ class SweepView:
         log: Path,
         plain: bool,
         unasked: int = 0,
+        *,
+        name: str | None = None,
     ) -> None:
+        self._name_of_sweep = name or log.parent.name
         self._unasked = unasked
         self._trials = {trial.identity: trial for trial in trials}
         self._statuses = {key: statuses[key] for key in self._trials}
@@ -144,7 +148,7 @@ class SweepView:
             self._measured = time.monotonic()
             metrics = self._log.with_suffix(".prom")
             with self._shielded(f"{metrics}"):
-                write_metrics(metrics, table, self._slots, self._log.parent.name)
+                write_metrics(metrics, table, self._slots, self._name_of_sweep)
         if self._live is not None:
             with self._shielded("the display"):
                 self._live.update(draw_table(table, self._console.height), refresh=True)

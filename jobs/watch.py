@@ -14,8 +14,9 @@ from jobs.checks import Plan
 from jobs.display import Display, ShieldedDisplay
 from jobs.signals import StopSignals
 from motion_ray.cluster.progress import Progress
-from motion_ray.cluster.resources import choose_resources
+from motion_ray.cluster.resources import choose_resources, count_workers
 from motion_ray.cluster.training import TrainingJob
+from motion_ray.errors import ConfigError
 from motion_ray.types import RunFinished
 
 REFRESH_SECONDS = 0.25
@@ -29,14 +30,26 @@ def train(
     device: Literal["auto", "cpu", "gpu"],
     display: Display,
     signals: StopSignals,
+    *,
+    alone: bool = False,
 ) -> RunFinished | None:
     """Train on the connected cluster; null if that failed or was stopped, which has been said.
+
+    Args:
+        plan: what to train.
+        device: ``auto`` takes a GPU if there is one; ``gpu`` also waits for an autoscaler.
+        display: shows it.
+        signals: ask it to stop.
+        alone: the cluster is this machine and gets no other.
 
     Raises:
         MotionRayError: the run failed in a way that a retry would meet again.
     """
     signals.install()  # ray.init has put its own in their place
     resources = choose_resources(ray.nodes(), device, plan.config.engine.threads)
+    if alone and count_workers(ray.nodes(), resources) < 1:
+        rule = f"this machine has no {resources}, and no other will come"
+        raise ConfigError(f"--device {device}", rule, "nvidia-smi shows whether a driver works")
     job = TrainingJob(plan.config, plan.out, plan.store, resources, plan.cache)
     try:
         return _watch(job, signals, display, Progress(stage=f"waiting for {resources}"))

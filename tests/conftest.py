@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from motion_ray.config import CustomizationConfig
@@ -20,6 +23,10 @@ for _name in ("RAY_ADDRESS", "MOTION_RAY_URL", "MOTION_RAY_API_KEY", "FORCE_COLO
     os.environ.pop(_name, None)
 # The tests' models are too small to share out: on a busy machine two threads wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# How long an example may take says nothing on a busy machine.
+hypothesis.settings.register_profile("motion_ray", deadline=None)
+hypothesis.settings.load_profile("motion_ray")
 
 TESTS = Path(__file__).parent
 LATE = ("slow", "ray", "chaos", "large", "gpu")
@@ -56,6 +63,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs an NVIDIA GPU")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Commands and trainings set torch's threads for their whole process; the next test has one."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -98,6 +98,8 @@ class SweepDesk:
             has a motion of its own.
         stall_seconds: without a sign of progress after which a trial hangs.
         mirror: path or URI of the folder of the run folders' mirrors; null: there are none.
+        configs: of trials by identity, with their paths of today; the ledger has those of the day
+            on which a trial was asked for.
     """
 
     def __init__(
@@ -112,7 +114,9 @@ class SweepDesk:
         by_name: bool = False,
         stall_seconds: float = math.inf,
         mirror: str | None = None,
+        configs: Mapping[str, CustomizationConfig] | None = None,
     ) -> None:
+        self._configs = dict(configs or {})
         self._stall_seconds = stall_seconds
         self._ledger, self._runs, self._retries = Ledger(ledger), Runs(Path(runs), mirror), retries
         self._store, self._by_name = store, by_name
@@ -140,6 +144,7 @@ class SweepDesk:
 
     def add(self, trial: Trial) -> None:
         """Put a trial that a searcher thought of into the ledger, if it is new."""
+        self._configs[trial.identity] = trial.config
         self._ledger.add([trial])
         self._announce(News(trial.identity, "", trial))
 
@@ -159,10 +164,10 @@ class SweepDesk:
             if held.identity == identity:
                 held.stop = held.stop or reason
         if identity in self._queue:
-            self._queue.remove(identity)
             attempt = self._ledger.start(identity)
             if attempt is not None:
                 self._ledger.stop(identity, attempt, reason, 0, 0.0)
+            self._queue.remove(identity)
             self._tell_status(identity, "")
 
     # --- for slots --------------------------------------------------------------------------------
@@ -187,10 +192,12 @@ class SweepDesk:
         if self._closing:
             return "leave"
         while self._queue:
-            identity = self._queue.popleft()
+            # Off the list when it is on record: if that fails, the trial still waits.
+            identity = self._queue[0]
             trial = self._ledger.trials()[identity]
             process = self._processes[slot]
             attempt = self._ledger.start(identity, f"{process.host} {slot} ({process.pid})")
+            self._queue.popleft()
             if attempt is None:
                 continue  # it is over, or another submission runs it
             now = self._clock()
@@ -207,7 +214,8 @@ class SweepDesk:
             out = self._runs.work / trial.motion
         # What is only on the machine of the run cannot be its store.
         store = f"{mirror}/store" if self._store is None and mirror is not None else self._store
-        return Order(trial.identity, attempt, trial.config, str(out), store, mirror)
+        config = self._configs.get(trial.identity, trial.config)
+        return Order(trial.identity, attempt, config, str(out), store, mirror)
 
     def push(self, slot: str, identity: str, items: Sequence[Item]) -> bool:
         """Take events of a trial; returns whether it should stop."""
@@ -261,30 +269,41 @@ class SweepDesk:
             )
 
     def lost(self, slot: str, reason: str) -> None:
-        """The process of a slot is gone: its trial waits again, or is given up."""
-        held = self._held.pop(slot, None)
+        """The process of a slot is gone: its trial waits again, or is given up.
+
+        Raises:
+            LedgerError: that cannot be written down; the slot holds the trial until it can.
+        """
+        held = self._held.get(slot)
         if held is None:
             return
+        seconds = self._clock() - held.since
+        if held.stop is not None:  # nobody waits for more of it
+            self._ledger.stop(held.identity, held.attempt, held.stop, held.progress.step, seconds)
+        elif self._interrupted(held, reason, seconds) is TrialState.WAITING:
+            self._queue.appendleft(held.identity)
+        del self._held[slot]
         self._times.free(slot)
+        self._tell_status(held.identity, slot)
+
+    def _interrupted(self, held: _Held, reason: str, seconds: float) -> TrialState:
+        """Write down that an attempt was lost; where its trial stands then."""
         hung = held.stalled is not None
         if hung:
-            seconds = f"{self._stall_seconds:g} s"
-            reason = f"no sign of progress for {seconds}, so its process was killed ({reason})"
+            waited = f"{self._stall_seconds:g} s"
+            reason = f"no sign of progress for {waited}, so its process was killed ({reason})"
         # An attempt that got further than the one before it has used its machine well. One that
         # hung may do so again after every checkpoint.
         spared = (held.saved and not hung) or self._closing
         retries = None if spared else self._retries
-        state = self._ledger.interrupt(
+        return self._ledger.interrupt(
             held.identity,
             held.attempt,
             reason,
             retries=retries,
-            seconds=self._clock() - held.since,
+            seconds=seconds,
             step=held.progress.step,
         )
-        if state is TrialState.WAITING:
-            self._queue.appendleft(held.identity)
-        self._tell_status(held.identity, slot)
 
     # --- for the conductor --------------------------------------------------------------------
 

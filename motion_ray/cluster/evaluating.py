@@ -12,13 +12,14 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 import ray.exceptions
 
 from motion_ray.cluster.environment import prepare_worker_environment
+from motion_ray.cluster.first_line import first_line
 from motion_ray.cluster.resources import WorkerResources
 from motion_ray.errors import ConfigError, MotionRayError
 from motion_ray.evaluation.evaluator import EvaluationSettings
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+WORDS = {"float32": "fp32", "bfloat16": "bf16"}
 ATTEMPTS = 2  # at one task, if its actor is lost
 
 
@@ -138,8 +140,25 @@ class RayEvaluators:
         self._places: list[_Place] = []
 
     def __enter__(self) -> RayEvaluators:
-        self._places = [_Place(self._hire()) for _ in range(self._crew.workers)]
+        self._places = [_Place(self._hire())]
+        if self._crew.workers > 1:
+            self._settle()
+        self._places += [_Place(self._hire()) for _ in range(self._crew.workers - 1)]
         return self
+
+    def _settle(self) -> None:
+        """Have all actors compute as the first does: CPUs of other machines may choose otherwise.
+
+        What keeps the first from working is told by :meth:`measured_with`.
+        """
+        settings = self._crew.settings
+        if settings.precision != "auto" or self._crew.resources.device == "gpu":
+            return
+        try:
+            word = WORDS[self.measured_with()["precision"]]
+        except MotionRayError:
+            return
+        self._crew = replace(self._crew, settings=replace(settings, precision=word))
 
     def __exit__(self, *exception: object) -> None:
         for place in self._places:
@@ -156,7 +175,7 @@ class RayEvaluators:
             return _raised(ray.get(self._places[0].actor.measured_with.remote()))
         except ray.exceptions.RayError as error:
             raise MotionRayError(
-                "evaluation", f"no worker could start: {_first_line(error)}", "see Ray's logs"
+                "evaluation", f"no worker could start: {first_line(error)}", "see Ray's logs"
             ) from error
 
     def processes(self) -> list[int]:
@@ -203,7 +222,7 @@ class RayEvaluators:
             except ray.exceptions.RayTaskError:
                 raise  # a fault of the program; another try would meet it again
             except ray.exceptions.RayError as error:
-                job.errors.append(_first_line(error))
+                job.errors.append(first_line(error))
                 logger.warning("an evaluation worker was lost: %s", job.errors[-1])
                 ray.kill(place.actor)
                 place.actor = self._hire()
@@ -225,7 +244,3 @@ def _raised(answer: Any) -> Any:
     if isinstance(answer, MotionRayError):
         raise answer
     return answer
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:300].strip()

@@ -19,6 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
 from motion_ray.cluster.background import Background
+from motion_ray.cluster.first_line import first_line
 from motion_ray.cluster.relay import Notice
 from motion_ray.cluster.resources import WorkerResources
 
@@ -41,9 +42,7 @@ class AnnounceLosses(ray.train.UserCallback):
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """See :class:`ray.train.UserCallback`."""
         for error in worker_exceptions.values():
-            # The first line says what; the rest are Ray's identifiers.
-            what = next(iter(str(error).splitlines()), type(error).__name__)
-            text = f"the training worker was lost: {what[:300].strip()}"
+            text = f"the training worker was lost: {first_line(error)}"
             self._relay.push.remote([Notice(logging.WARNING, text)])
 
 

@@ -21,6 +21,7 @@ import ray.train.torch
 
 from motion_ray.cluster.busy import when_free
 from motion_ray.cluster.environment import prepare_worker_environment
+from motion_ray.cluster.first_line import first_line
 from motion_ray.cluster.fitting import (
     fit_in_background,
     run_config,
@@ -146,10 +147,9 @@ def run_stage_in_workers(
                         logger.info("workers started on %s, attempt %d", host, number)
         running.result()
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
-        what = next(iter(str(error).splitlines()), type(error).__name__)
         raise MotionRayError(
             f"--workers {workers}",
-            f"training failed, also when tried again: {what[:300]}",
+            f"training failed, also when tried again: {first_line(error)}",
             "run the same command to go on from the last checkpoint",
         ) from error
 

@@ -59,12 +59,13 @@ class Progress:
     training: bool = False
     finished: RunFinished | None = None
     _pace_since: tuple[float, int] | None = None  # time and step this attempt's pace is taken from
+    _pace: float | None = None  # seconds per step up to the last one, validations included
     _weights: dict[str, float] = field(default_factory=dict)
 
     def pulse(self) -> Pulse:
         """The same as a row of a table of trials shows it."""
         loss = self.losses.get("motion")
-        return Pulse(self.step, loss, self.appearance, self.floor, self.seconds_per_step)
+        return Pulse(self.step, loss, self.appearance, self.floor, self._pace)
 
     def update(self, item: Item) -> None:
         """Take one item in."""
@@ -107,6 +108,8 @@ class Progress:
         if self._pace_since is None:
             # From the first step on: what comes before it comes once.
             self._pace_since = (self.clock() - event.seconds, event.step - 1)
+        since, first = self._pace_since
+        self._pace = (self.clock() - since) / (event.step - first)
         for name, loss in event.losses.items():
             # An average of what has been seen so far, until there is enough for a moving one.
             weight = SMOOTHING * self._weights.get(name, 0.0)

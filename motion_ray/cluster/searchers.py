@@ -7,7 +7,6 @@ Here both come from the record of the sweep, so Tune is given a searcher that on
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,18 +15,16 @@ import ray
 import ray.tune
 from ray.tune.search import Searcher, create_searcher
 
+from motion_ray.cluster.patience import Patience
 from motion_ray.cluster.search_plan import KINDS
 from motion_ray.cluster.trial_driver import IDENTITY
-from motion_ray.errors import ConfigError, LedgerError, MirrorError
+from motion_ray.errors import ConfigError
 from motion_ray.sweeps.distributions import ChoiceValue
 from motion_ray.sweeps.search import Search
 from motion_ray.sweeps.studies import Coordinate, Study
 from motion_ray.sweeps.trial import Trial
 
-logger = logging.getLogger(__name__)
-
 VALUE = "remaining"  # what searchers lower, in Tune's words the metric
-PATIENCE_SECONDS = 600.0  # with storage that fails, before the sweep ends for it
 
 
 class TuneSuggester:
@@ -92,28 +89,21 @@ class DeskSearcher(Searcher):
         self, search: Search, desk: Any, clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__()
-        self._search, self._desk, self._clock = search, desk, clock
+        self._search, self._desk = search, desk
         self._untold: Trial | None = None  # asked for, and the desk does not know it yet
-        self._failing: float | None = None  # since when
+        self._patience = Patience("no trial can be picked now", clock)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """See :class:`ray.tune.search.Searcher`; nothing now while the storage fails.
 
         Raises:
-            LedgerError: the record has not been usable for :data:`PATIENCE_SECONDS`.
+            LedgerError: the record has not been usable for
+                :data:`~motion_ray.cluster.patience.PATIENCE_SECONDS`.
             MirrorError: the same of a trial's mirror.
         """
-        try:
-            suggestion = self._next()
-        except (LedgerError, MirrorError) as error:
-            if self._failing is None:
-                self._failing = self._clock()
-                logger.warning("no trial can be picked now: %s", error)
-            if self._clock() - self._failing > PATIENCE_SECONDS:
-                raise
-            return None
-        self._failing = None
-        return suggestion
+        with self._patience:
+            return self._next()
+        return None
 
     def _next(self) -> dict[str, Any] | str | None:
         trial = self._search.next() if self._untold is None else self._untold

@@ -25,6 +25,7 @@ from ray.train import FailureConfig, RunConfig
 from motion_ray.cluster.background import Background
 from motion_ray.cluster.busy import when_free
 from motion_ray.cluster.environment import prepare_worker_environment
+from motion_ray.cluster.first_line import first_line
 from motion_ray.cluster.fitting import (
     MAX_PREEMPTIONS,
     MAX_START_FAILURES,
@@ -38,7 +39,14 @@ from motion_ray.cluster.outcome import Outcome, follow
 from motion_ray.cluster.relay import EventSender, Item, forwarded_warnings
 from motion_ray.cluster.resources import WorkerResources
 from motion_ray.cluster.scoring import RemoteScorer
-from motion_ray.errors import FolderBusyError, GpuMemoryError, MirrorError, MotionRayError
+from motion_ray.errors import (
+    CheckpointError,
+    FolderBusyError,
+    GpuMemoryError,
+    MirrorError,
+    MotionRayError,
+    RunFolderError,
+)
 from motion_ray.sweeps.mirror import RunMirror
 from motion_ray.sweeps.mirrored import mirrored
 
@@ -144,12 +152,18 @@ def _customize(station: Station, order: Order, models: KeptModels, sender: Event
     except MirrorError as error:
         # Nor this: storage that fails may be back for the next attempt.
         raise RuntimeError(f"the copy of this trial cannot be used: {error}") from error
+    except (CheckpointError, RunFolderError) as error:
+        if order.mirror is None:
+            raise  # on storage that all machines see, another would fail the same way
+        raise RuntimeError(f"this machine's own storage fails: {error}") from error
 
 
 def _events(station: Station, order: Order, models: KeptModels) -> Iterator[TrainEvent]:
     from motion_ray.customization.loop import customize
+    from motion_ray.customization.run import RunFolder
 
     def run() -> Iterator[TrainEvent]:
+        RunFolder(Path(order.out)).adopt(order.config)  # its folder is named by its content
         return customize(
             order.config,
             Path(order.out),
@@ -180,8 +194,7 @@ class TellDesk(ray.train.UserCallback):
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """See :class:`ray.train.UserCallback`."""
         for error in worker_exceptions.values():
-            what = next(iter(str(error).splitlines()), type(error).__name__)
-            self._desk.lost.remote(self._slot, f"the worker was lost: {what[:300].strip()}")
+            self._desk.lost.remote(self._slot, f"the worker was lost: {first_line(error)}")
 
 
 def start_slot(station: Station, folder: str) -> Background:

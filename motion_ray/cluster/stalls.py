@@ -18,6 +18,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from motion_ray.cluster.patience import Patience
 from motion_ray.cluster.stall import Stall
 
 LOOKS = 8  # at the trials in the time after which one counts as hanging
@@ -39,14 +40,16 @@ class StallGuard:
         self._desk, self._clock = desk, clock
         self._every = min(seconds / LOOKS, MOST_SECONDS)
         self._looked = clock()
+        self._patience = Patience("trials that hang cannot be told now", clock)
 
     def look(self) -> None:
         """Look, if it is time to."""
         if self._clock() - self._looked < self._every:
             return
         self._looked = self._clock()
-        for stall in ray.get(self._desk.stalled.remote()):
-            kill_process(stall)
+        with self._patience:
+            for stall in ray.get(self._desk.stalled.remote()):
+                kill_process(stall)
 
 
 def kill_process(stall: Stall) -> Any:

@@ -19,10 +19,12 @@ from typing import Any
 import ray
 import ray.exceptions
 import ray.tune
+from ray.train import ControllerError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from motion_ray.cluster.background import Background
 from motion_ray.cluster.desk import News, SweepDesk
+from motion_ray.cluster.first_line import first_line
 from motion_ray.cluster.fitting import ray_storage
 from motion_ray.cluster.policy import PolicyScheduler
 from motion_ray.cluster.resources import WorkerResources
@@ -35,6 +37,7 @@ from motion_ray.cluster.slots import Station, start_slot
 from motion_ray.cluster.stalls import StallGuard
 from motion_ray.cluster.trial_driver import IDENTITY, TrialDriver
 from motion_ray.sweeps.spec import PolicySettings
+from motion_ray.sweeps.trial import Trial
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ class SweepPlan:
     """What is to run, and where.
 
     Attributes:
-        identities: of the trials that are not over, in the order in which they should start.
+        trials: that are not over, in the order in which they should start.
         ledger: folder of the record; it knows these trials.
         runs: folder of the run folders; every node sees it.
         cache: folder of encoded clips and texts; every node sees it.
@@ -68,7 +71,7 @@ class SweepPlan:
         by_name: whether trials run in folders of their motions' names alone; not with a policy.
     """
 
-    identities: Sequence[str]
+    trials: Sequence[Trial]
     ledger: str
     runs: Path
     cache: Path
@@ -115,19 +118,18 @@ class Conductor:
 
     def __init__(self, plan: SweepPlan, desk: Any) -> None:
         scorers = start_scorers(plan.scorers, plan.resources) or [None]
-        self._slots = [
-            start_slot(
-                Station(
-                    f"slot-{number:03d}",
-                    desk,
-                    plan.resources,
-                    str(plan.cache),
-                    scorers[number % len(scorers)],
-                ),
-                f"{plan.scratch}/slots",
+        self._scratch = f"{plan.scratch}/slots"
+        self._stations = [
+            Station(
+                f"slot-{number:03d}",
+                desk,
+                plan.resources,
+                str(plan.cache),
+                scorers[number % len(scorers)],
             )
-            for number in range(min(plan.slots, len(plan.identities) + plan.unasked))
+            for number in range(min(plan.slots, len(plan.trials) + plan.unasked))
         ]
+        self._slots = [start_slot(station, self._scratch) for station in self._stations]
         self._tuner = Background(lambda: _tune(plan, desk), "ray-tune")
         self._guard = StallGuard(desk, plan.stall_seconds)
 
@@ -135,10 +137,19 @@ class Conductor:
         """How far everything is; called all the time, so it also looks for trials that hang."""
         self._guard.look()
         living = sum(not slot.over for slot in self._slots)
+        if living and not self._tuner.over:
+            self._start_again()
         failures = [each.failure for each in (self._tuner, *self._slots) if each.failure]
         over = self._tuner.over or not living
         hopeless = over and failures and (self._tuner.failure or not self._tuner.over)
-        return Standing(over, living, _first_line(failures[0]) if hopeless else None)
+        return Standing(over, living, first_line(failures[0]) if hopeless else None)
+
+    def _start_again(self) -> None:
+        """Start slots again that found no machine for long, as others did: one may come yet."""
+        for number, slot in enumerate(self._slots):
+            if slot.over and isinstance(slot.failure, ControllerError):
+                logger.warning("%s waits for a machine again", self._stations[number].slot)
+                self._slots[number] = start_slot(self._stations[number], self._scratch)
 
 
 class SweepJob:
@@ -162,6 +173,7 @@ class SweepJob:
             by_name=plan.by_name,
             stall_seconds=plan.stall_seconds,
             mirror=plan.mirror,
+            configs={trial.identity: trial.config for trial in plan.trials},
         )
         self._conductor: Any = ray.remote(Conductor).options(**place).remote(plan, self._desk)
         self._standing = Standing(over=False, slots=plan.slots, failure=None)
@@ -214,13 +226,8 @@ class SweepJob:
             return ray.get(getattr(actor, method).remote())
         except ray.exceptions.RayError as error:
             self.blind = True
-            self._standing = Standing(True, 0, f"a process of the sweep: {_first_line(error)}")
+            self._standing = Standing(True, 0, f"a process of the sweep: {first_line(error)}")
             return default
-
-
-def _first_line(error: Exception) -> str:
-    """What an error says first; the rest of Ray's are identifiers."""
-    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
 
 
 def driver_share(cluster: Mapping[str, float]) -> dict[str, float]:
@@ -237,7 +244,11 @@ def driver_share(cluster: Mapping[str, float]) -> dict[str, float]:
 
 
 def _tune(plan: SweepPlan, desk: Any) -> None:
-    """Run every trial's driver; returns when all are over."""
+    """Run every trial's driver; returns when all are over.
+
+    Raises:
+        Exception: what ended a driver for good. Its trial may be over all the same.
+    """
     # No log files and no table on the screen: the desk's news have all of it, and Tune then warns
     # of the files it misses.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -249,7 +260,9 @@ def _tune(plan: SweepPlan, desk: Any) -> None:
     scheduler, runs = None, Runs(plan.runs, plan.mirror)
     if plan.policy is not None:
         scheduler = PolicyScheduler(plan.policy, plan.ledger, runs, desk)
-    space: dict[str, Any] = {IDENTITY: ray.tune.grid_search(list(plan.identities))}
+    space: dict[str, Any] = {
+        IDENTITY: ray.tune.grid_search([each.identity for each in plan.trials])
+    }
     config = ray.tune.TuneConfig(
         max_concurrent_trials=plan.slots + AHEAD, reuse_actors=True, scheduler=scheduler
     )
@@ -258,7 +271,7 @@ def _tune(plan: SweepPlan, desk: Any) -> None:
         space, config.max_concurrent_trials = {}, plan.slots
         config.search_alg = DeskSearcher(plan.search.open(plan.ledger, runs), desk)
         config.num_samples = UNLIMITED
-    ray.tune.Tuner(
+    grid = ray.tune.Tuner(
         driver,
         param_space=space,
         tune_config=config,
@@ -269,3 +282,5 @@ def _tune(plan: SweepPlan, desk: Any) -> None:
             failure_config=ray.tune.FailureConfig(max_failures=DRIVER_FAILURES),
         ),
     ).fit()
+    if grid.errors:  # Tune itself only counts them
+        raise grid.errors[0]

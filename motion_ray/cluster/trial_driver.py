@@ -18,6 +18,7 @@ import ray.tune
 from ray.tune.result import DONE
 
 from motion_ray.cluster.glance import Glance
+from motion_ray.cluster.patience import Patience
 from motion_ray.sweeps.status import TrialState
 
 LOOK_SECONDS = 0.25
@@ -44,14 +45,20 @@ class TrialDriver(ray.tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Wait for something to tell."""
+        """Wait for something to tell.
+
+        Raises:
+            LedgerError: the record has not been usable for
+                :data:`~motion_ray.cluster.patience.PATIENCE_SECONDS`.
+        """
         deadline = time.monotonic() + REPORT_SECONDS
         while True:
-            glance: Glance = ray.get(self._desk.look.remote(self._identity))
-            over = glance.status.state.over
-            if over or glance.appearance != self._appearance or time.monotonic() > deadline:
-                self._appearance = glance.appearance
-                return _metrics(glance)
+            with self._patience:
+                glance: Glance = ray.get(self._desk.look.remote(self._identity))
+                over = glance.status.state.over
+                if over or glance.appearance != self._appearance or time.monotonic() > deadline:
+                    self._appearance = glance.appearance
+                    return _metrics(glance)
             time.sleep(LOOK_SECONDS)
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
@@ -63,7 +70,12 @@ class TrialDriver(ray.tune.Trainable):
 
     def _begin(self, identity: str) -> None:
         self._identity, self._appearance = identity, None
-        ray.get(self._desk.post.remote(identity))
+        self._patience = Patience(f"trial {identity[:12]} cannot be looked at now")
+        while True:
+            with self._patience:
+                ray.get(self._desk.post.remote(identity))
+                return
+            time.sleep(LOOK_SECONDS)
 
 
 def _metrics(glance: Glance) -> dict[str, Any]:

@@ -208,6 +208,7 @@ class DeepSpeedEngine:
             # DeepSpeed clips without telling the norm in this mode, tensor by tensor.
             norm = float(nn.utils.clip_grad_norm_(self._trainable.values(), self._clip))
             if not math.isfinite(norm):
+                self._engine.optimizer.zero_grad()  # or the next gradient would be added to it
                 return norm
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate

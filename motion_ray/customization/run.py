@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from reprlib import Repr
@@ -29,7 +29,6 @@ from motion_ray.metrics import MetricsLog
 from motion_ray.precision import resolve_precision
 from motion_ray.types import RunFinished, StepDone, Validated
 
-Resolve = Callable[[CustomizationConfig], CustomizationConfig]
 ARITHMETIC = "arithmetic"  # among what is noted
 _RESULT = TypeAdapter(RunFinished)
 SHORT = Repr()  # settings in a message
@@ -86,15 +85,15 @@ class RunFolder:
                 self.root, "holds files but no run", "choose a new or empty --out folder"
             )
 
-    def adopt(self, config: CustomizationConfig, resolve: Resolve) -> None:
-        """Let a run that was started with relative paths be one with absolute paths.
+    def adopt(self, config: CustomizationConfig) -> None:
+        """Let a run that differs only in where its clips and models lay be the run of this config.
 
-        Whoever works in another directory can go on with it then. Of another run, :meth:`check`
-        says what differs.
+        Whoever knows that the content is the same calls this: a folder was moved, or a path was
+        relative to another directory. :meth:`tie` holds the content against what was noted. Of
+        another run, :meth:`check` says what differs.
 
         Args:
-            config: of the run, with absolute paths.
-            resolve: makes paths absolute.
+            config: of the run, with its paths of today.
         """
         if not self._run.is_file():
             return
@@ -102,7 +101,7 @@ class RunFolder:
             started = parse_config(json.loads(self._run.read_text())["config"])
         except (ValueError, KeyError, TypeError, ConfigError):
             return
-        if started != config and resolve(started) == config:
+        if started != config and _without_places(started) == _without_places(config):
             write_text_atomic(self._run, _described(config))
 
     def make(self) -> None:
@@ -254,6 +253,17 @@ def check_place(folder: Path, option: str) -> None:
     if not os.access(nearest, os.W_OK | os.X_OK):
         rule = f"cannot be written: nothing can be made in {nearest}"
         raise RunFolderError(folder, rule, f"check its permissions, or choose another {option}")
+
+
+def _without_places(config: CustomizationConfig) -> dict[str, Any]:
+    """All settings but where clips and models lie."""
+    values = config.model_dump(mode="json")
+    values["motion"] = values["base"] = ""
+    if config.regularization.folder is not None:
+        values["regularization"]["folder"] = ""
+    if config.validation.floor is not None:
+        values["validation"]["floor"]["clip_model"] = ""
+    return values
 
 
 def _described(config: CustomizationConfig) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.loop import step_name
-from motion_ray.customization.run import Resolve, RunFolder
+from motion_ray.customization.run import RunFolder
 from motion_ray.errors import (
     ConfigError,
     MotionRayError,
@@ -28,6 +28,7 @@ from motion_ray.sweeps.identity import ContentHashes
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.status import TrialState, TrialStatus
 from motion_ray.sweeps.trial import Trial
+from motion_ray.sweeps.trials import Resolve
 from motion_ray.types import RunFinished
 
 STORE = "store"  # of a reproduction's deltas
@@ -252,7 +253,7 @@ def open_record(
     record = Record(root, Ledger(root / "ledger"), tuple(cells), trials, elsewhere)
     for trial in trials.values():
         run = record.run(trial)
-        run.adopt(trial.config, resolve)
+        run.adopt(trial.config)
         run.check(trial.config)
     record.ledger.add(trials.values())
     record.ledger.release("the process that trained it is gone")

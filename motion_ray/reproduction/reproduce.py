@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from motion_ray.customization.run import Resolve
 from motion_ray.errors import MotionRayError
 from motion_ray.evaluation.clip import load_image_text_encoder
 from motion_ray.evaluation.scoreboard import Value
@@ -29,6 +28,7 @@ from motion_ray.reproduction.scale import Scale
 from motion_ray.reproduction.scenes import scene_scores, scenes_of
 from motion_ray.reproduction.verdicts import observe, verdicts_of
 from motion_ray.reproduction.workplace import Workplace
+from motion_ray.sweeps.trials import Resolve
 
 
 @dataclass(frozen=True)

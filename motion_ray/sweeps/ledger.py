@@ -226,12 +226,15 @@ class Ledger:
             event = Event.model_validate_json(data)
             if event.trial != identity:
                 raise ValueError("it belongs to another trial")
-            status = self._status.get(identity, TrialStatus()).after(event)
+            self._take_in(event)
         except (ValidationError, ValueError) as fault:
             raise LedgerError(f"{self.uri}/{path}", f"is damaged: {fault}", DAMAGED) from fault
-        events.append(event)
-        self._status[identity] = status
         return True
+
+    def _take_in(self, event: Event) -> None:
+        """A trial's history with its next event."""
+        self._status[event.trial] = self._status.get(event.trial, TrialStatus()).after(event)
+        self._events[event.trial].append(event)
 
     def _append(self, draft: Event) -> int | None:
         """Write the next event; returns its attempt, or null if it may not follow any more."""
@@ -245,7 +248,7 @@ class Ledger:
             event = draft.model_copy(update=place)
             data = canonical_json(event.model_dump(mode="json", exclude_defaults=True)).encode()
             if self._place.create(_event_path(identity, event.number), data):
-                self._read_event(identity)
+                self._take_in(event)  # not read again: it is written, whatever fails now
                 return attempt
             # Somebody else wrote this event first: look at it and decide again.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from motion_ray.locks import only_process
-from motion_ray.sweeps.mirror import RunMirror
+from motion_ray.sweeps.mirror import CHECKPOINTS, RunMirror
 from motion_ray.types import Checkpointed, RunFinished, TrainEvent, Validated
 
 
@@ -40,6 +41,8 @@ def mirrored(
                 case RunFinished():
                     mirror.push(folder, checkpoints=False)
                     mirror.show(folder)
+                    # They fill a machine's own disk, trial after trial.
+                    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
                     event = dataclasses.replace(event, report=f"{mirror.uri}/report.html")
                 case _:
                     pass

@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
@@ -152,7 +152,8 @@ class RemotePlace:
         whole = f"{self._root}/{path}"
         try:
             with reached(whole, self._error):
-                return self._filesystem.read_block(whole, 0, None)
+                # Not by opening it: that asks listings which some libraries keep for minutes.
+                return cast("bytes", self._filesystem.cat_file(whole))
         except FileNotFoundError:
             return None
         except OSError as fault:

@@ -78,7 +78,11 @@ class TrialResources(_Frozen):
     """What one trial holds while it runs."""
 
     gpu: float = Field(default=1.0, ge=0, description="GPUs; 0.5 puts two trials on one, 0: none")
-    cpu: float = Field(default=1.0, gt=0, description="CPU cores")
+    cpu: float | None = Field(
+        default=None,
+        gt=0,
+        description="CPU cores; null: engine.threads, or up to 4 beside a GPU, or 1 without one",
+    )
 
     @field_validator("gpu")
     @classmethod

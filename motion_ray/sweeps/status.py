@@ -80,6 +80,7 @@ class TrialStatus:
         started: when the last attempt started, seconds since 1970.
         ended: when the last attempt ended.
         seconds: all attempts together, as far as their ends were seen.
+        timed: whether the ends of all were.
         step: last step known.
         reason: why it is not running or finished.
         error: of a failed trial, the class of what was raised; empty after lost attempts.
@@ -94,6 +95,7 @@ class TrialStatus:
     started: float | None = None
     ended: float | None = None
     seconds: float = 0.0
+    timed: bool = True
     step: int | None = None
     reason: str = ""
     error: str = ""
@@ -132,6 +134,7 @@ class TrialStatus:
             state=state,
             ended=event.at,
             seconds=self.seconds + (event.seconds or 0.0),
+            timed=self.timed and event.seconds is not None,
             lost=self.lost + (event.kind == "interrupted" and not event.spared),
             result=event.result,
         )

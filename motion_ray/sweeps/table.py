@@ -171,11 +171,17 @@ def _pace(
     statuses: Mapping[str, TrialStatus],
     pulses: Mapping[str, Pulse],
 ) -> float | None:
-    """Seconds a step that a trial takes of which nothing is known yet: the median of the others."""
+    """Seconds a step that a trial takes of which nothing is known yet: the median of the others.
+
+    Without those of which a part was trained unseen: their steps are known and their time is not.
+    """
     ended = [
         status.seconds / status.step
         for identity, status in statuses.items()
-        if identity in trials and status.state is TrialState.FINISHED and status.step
+        if identity in trials
+        and status.state is TrialState.FINISHED
+        and status.timed
+        and status.step
     ]
     running = [pulse.seconds_per_step for pulse in pulses.values() if pulse.seconds_per_step]
     known = [pace for pace in ended if pace > 0] or running

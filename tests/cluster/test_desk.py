@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from motion_ray.cluster.runs import Runs, run_folder, settle_finished
 from motion_ray.cluster.stall import Stall
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.run import RunFolder
-from motion_ray.errors import DataError
+from motion_ray.errors import DataError, LedgerError
 from motion_ray.sweeps.ledger import Ledger
 from motion_ray.sweeps.status import TrialState, TrialStatus
 from motion_ray.sweeps.trial import Trial
@@ -163,6 +165,72 @@ def test_a_trial_that_is_ended_early_keeps_its_reason(
     assert {statuses[each].state for each in (running, waiting)} == {TrialState.STOPPED_BY_POLICY}
     assert (statuses[running].step, statuses[running].reason) == (3, "dominated")
     assert desk.take("right") == "wait"
+
+
+def test_a_trial_that_is_lost_before_it_could_end_early_is_not_run_again(
+    desk: SweepDesk, ledger: Ledger, trials: list[Trial]
+) -> None:
+    identity = trials[0].identity
+    desk.post(identity)
+    taken(desk, "left")
+    desk.push("left", identity, [STARTED, step(3)])
+    desk.stop_trial(identity, "dominated")
+    desk.lost("left", "the node is gone")
+    status = ledger.statuses()[identity]
+    assert (status.state, status.reason) == (TrialState.STOPPED_BY_POLICY, "dominated")
+    assert status.step == 3
+    assert desk.take("right") == "wait"
+
+
+@pytest.mark.parametrize("deed", ["start", "interrupt", "stop"])
+def test_a_record_that_cannot_be_written_for_a_while_costs_no_trial(
+    desk: SweepDesk, trials: list[Trial], monkeypatch: pytest.MonkeyPatch, deed: str
+) -> None:
+    identity, write, faults = trials[0].identity, getattr(Ledger, deed), ["the disk is full"]
+
+    def unreliable(*args: Any, **kwargs: Any) -> Any:
+        if faults:
+            raise LedgerError("ledger", faults.pop(), "free some space")
+        return write(*args, **kwargs)
+
+    desk.post(identity)
+    if deed == "start":
+        monkeypatch.setattr(Ledger, deed, unreliable)
+        with pytest.raises(LedgerError):
+            desk.take("left")
+        assert taken(desk, "left").identity == identity
+        return
+    taken(desk, "left")
+    if deed == "stop":
+        desk.stop_trial(identity, "dominated")
+    monkeypatch.setattr(Ledger, deed, unreliable)
+    with pytest.raises(LedgerError):
+        desk.lost("left", "the node is gone")
+    assert desk.busy() == 1
+    desk.enter("left", "host", 3)  # the next process of the slot tells again
+    assert desk.busy() == 0
+    if deed == "interrupt":
+        assert taken(desk, "right").attempt == 2
+    else:
+        assert desk.take("right") == "wait"
+
+
+def test_a_trial_runs_with_the_paths_of_today(
+    ledger: Ledger, trials: list[Trial], tmp_path: Path
+) -> None:
+    moved = trials[0].config.replace({"motion": "/moved/clips"})
+    found = dataclasses.replace(trials[1], config=trials[1].config.replace({"motion": "/other"}))
+    desk = SweepDesk(ledger.uri, str(tmp_path), 1, 1, configs={trials[0].identity: moved})
+    desk.enter("left", "host", 1)
+    desk.add(found)  # a searcher asked for it on the first day, too
+    for trial in trials:
+        desk.post(trial.identity)
+    configs = []
+    for _ in trials:
+        order = taken(desk, "left")
+        configs.append(order.config)
+        desk.conclude("left", order.identity, 1, Outcome(finished=DONE))
+    assert configs == [moved, found.config, trials[2].config]
 
 
 def test_a_closed_desk_stops_everybody_and_the_trials_wait_for_the_next_submission(

@@ -9,16 +9,7 @@ import pytest
 from motion_ray.cluster.progress import Progress, format_seconds, news
 from motion_ray.cluster.relay import Attempt, Notice
 from motion_ray.types import Checkpointed, Preparing, RunFinished, RunStarted, StepDone, Validated
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.waiting import Clock
 
 
 def started(step: int = 0, max_steps: int = 100, resumed: bool = False) -> RunStarted:
@@ -77,6 +68,18 @@ def test_a_resumed_run_knows_its_checkpoint_and_a_line_says_everything() -> None
         "step 50/100 | loss motion 0.1000 | appearance 0.2600 (floor 0.2500) | 0.50 s/step | "
         "at most 2:15 left | checkpoint 50"
     )
+
+
+def test_a_table_of_trials_counts_the_time_of_validations() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.update(started())
+    clock.now = 0.5
+    progress.update(step(1))
+    clock.now = 30.5  # it was validated
+    progress.update(step(2))
+    assert progress.pulse().seconds_per_step == pytest.approx(30.5 / 2)
+    assert "0.50 s/step" in progress.line()  # of training alone
 
 
 def test_stages_before_and_after_training_show_their_count() -> None:

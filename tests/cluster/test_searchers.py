@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from motion_ray.cluster.searchers import PATIENCE_SECONDS, DeskSearcher, Searcher
+from motion_ray.cluster.patience import PATIENCE_SECONDS
+from motion_ray.cluster.searchers import DeskSearcher, Searcher
 from motion_ray.errors import LedgerError, MirrorError, MotionRayError
 from motion_ray.sweeps.trial import Trial
 from tests.sweeps.samples import trial

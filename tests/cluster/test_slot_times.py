@@ -5,15 +5,7 @@ from __future__ import annotations
 import pytest
 
 from motion_ray.cluster.slot_times import SlotTimes, Start
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.waiting import Clock
 
 
 def test_everything_but_a_trials_own_work_is_idle() -> None:

@@ -11,7 +11,13 @@ import pytest
 import torch
 
 from motion_ray.cluster import slots
-from motion_ray.errors import GpuMemoryError, NonFiniteLossError
+from motion_ray.errors import (
+    CheckpointError,
+    GpuMemoryError,
+    MotionRayError,
+    NonFiniteLossError,
+    RunFolderError,
+)
 
 NOBODY: Any = None
 
@@ -54,3 +60,18 @@ def test_a_trials_fault_holds_nothing_of_what_it_came_from(
     assert model[0]() is None
     assert isinstance(outcome.error, NonFiniteLossError)
     assert str(outcome.error) == "step 3: the loss is nan; lower optimizer.lr"
+
+
+@pytest.mark.parametrize("fault", [CheckpointError, RunFolderError])
+def test_a_machine_whose_own_disk_is_full_loses_the_trial_to_another(
+    station: Any, monkeypatch: pytest.MonkeyPatch, fault: type[MotionRayError]
+) -> None:
+    def full(*args: object) -> None:
+        raise fault("/work/runs/a", "cannot be written: no space left", "free some space")
+
+    monkeypatch.setattr(slots, "_events", full)
+    shared: Any = SimpleNamespace(identity="a", mirror=None)
+    assert isinstance(slots.run_trial(station, shared, NOBODY).error, fault)
+    own: Any = SimpleNamespace(identity="a", mirror="s3://bucket/runs/a")
+    with pytest.raises(RuntimeError, match="this machine's own storage fails: /work/runs/a"):
+        slots.run_trial(station, own, NOBODY)

@@ -65,6 +65,23 @@ def test_a_checkpoint_of_step_0_is_not_kept_for_a_run_with_a_better_setting(tmp_
         pass
 
 
+def test_a_run_whose_clips_were_moved_is_adopted_by_whoever_knows_that_they_are_the_same(tmp_path):
+    run = RunFolder(tmp_path / "out")
+    first = CONFIG.replace({"regularization": {"folder": "clips/other"}})
+    with run.claim(first):
+        (run.checkpoints / "step-00000100").mkdir(parents=True)
+    moved = first.replace({"motion": "/new/clips", "regularization": {"folder": "/new/other"}})
+    moved = moved.replace({"base": "/new/model"})
+    with pytest.raises(RunFolderError, match="belongs to another run"):
+        run.check(moved)
+    run.adopt(moved.replace({"seed": 5}))  # is another run, whatever its paths
+    run.check(first)
+    run.adopt(moved)
+    run.check(moved)
+    with pytest.raises(RunFolderError, match="seed was 0, now 5"):
+        run.check(moved.replace({"seed": 5}))
+
+
 def test_a_long_setting_is_told_in_short(tmp_path):
     run = RunFolder(tmp_path / "out")
     with run.claim(CONFIG):

@@ -158,6 +158,8 @@ def test_a_finished_run_tells_its_result_without_a_cluster(
     assert main(good) == 0
     printed = capsys.readouterr().out
     assert "slide@1" in printed and str(run.report) in printed
+    assert main([*good, "--store", str(tmp_path / "other")]) == 2  # nothing would land there
+    assert "which is finished, has published into: store" in capsys.readouterr().err
 
 
 def test_the_module_runs_as_a_program_and_starts_no_cluster_for_bad_input(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from PIL import Image
 
@@ -16,14 +15,6 @@ from tests.data.media import numbered, write_pictures, write_sound, write_timed_
 SMALL = ("clips.frames=4", "clips.fps=8", "clips.height=32", "clips.width=32", "batch_size=1")
 SETTINGS = (*SMALL, "engine.threads=1", "augmentation.variants=3")
 NO_FLOOR = ("validation.floor=null",)  # no CLIP model is loaded
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

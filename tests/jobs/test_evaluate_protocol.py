@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from jobs.evaluate import main
+from jobs.pretrain import main as pretrain
 from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.cluster.paths import TEMPORARY
 from motion_ray.customization.delta import MotionDelta
 from motion_ray.data.clips import content_hash, load_motion_folder
 from motion_ray.evaluation.measurement import Part
@@ -18,14 +18,6 @@ from motion_ray.evaluation.measurement_files import read_table
 from motion_ray.store import DeltaStore
 from tests.deltas import changed, header
 from tests.evaluation.fake_evaluators import build_tiny_classifier
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """The command sets the number of threads for its whole process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -96,3 +88,34 @@ def test_wrong_arguments_are_one_clear_line(
     assert main([*line, "--prompts", str(tmp_path / "nowhere.txt")]) == 2
     assert "a .txt or .yaml, or paper, puppet" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--base-only", "--seeds", "1"], "--seeds: has no effect with --base-only"),
+        (["--base-only", "--store", "s"], "--store: has no effect with --base-only"),
+        (["--motion", "a", "--store", "s", "--workers", "2"], "--workers: has no effect with --mo"),
+        (["--motions", "a", "--store", "s", "--videos", "9"], "--videos: is not for --motions"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_submitted_job_must_not_write_into_the_folder_that_ray_deletes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unpacked = tmp_path / TEMPORARY / "package"
+    unpacked.mkdir(parents=True)
+    monkeypatch.chdir(unpacked)
+    assert main(["--base-only"]) == 2
+    assert "--out scores: a relative path in a submitted job" in capsys.readouterr().err
+    assert pretrain(["--stage", "world"]) == 2
+    assert "--work pretrain: a relative path in a submitted job" in capsys.readouterr().err
+    assert not list(unpacked.iterdir())

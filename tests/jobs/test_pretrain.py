@@ -9,11 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from rich.console import Console
 
 from jobs import pretrain
@@ -36,17 +34,13 @@ def test_the_clip_stage_writes_a_folder_that_loads_with_its_card(
     line = ["--stage", "clip", "--out", str(tmp_path / "clip"), "--threads", "1"]
     line += ["--test-scenes", "6"]
     line += [word for change in TINY for word in ("--set", change)]
-    before = torch.get_num_threads()
-    try:
-        assert main(line) == 0
-        shown = capsys.readouterr().out
-        assert "zero-shot accuracy" in shown and "steps=2" in shown
-        encoder = load_image_text_encoder(str(tmp_path / "clip"))
-        assert encoder.encode_texts(["a robot"]).shape == (1, 96)
-        assert main(line) == 2  # the folder is there already
-        assert "is there already" in capsys.readouterr().err
-    finally:
-        torch.set_num_threads(before)
+    assert main(line) == 0
+    shown = capsys.readouterr().out
+    assert "zero-shot accuracy" in shown and "steps=2" in shown
+    encoder = load_image_text_encoder(str(tmp_path / "clip"))
+    assert encoder.encode_texts(["a robot"]).shape == (1, 96)
+    assert main(line) == 2  # the folder is there already
+    assert "is there already" in capsys.readouterr().err
 
 
 def test_an_unknown_setting_is_one_clear_line(
@@ -93,13 +87,6 @@ def test_the_command_in_a_judges_card_runs_it_again() -> None:
 # --- stages of the base model ---------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def base(work: Path, stage: str, *more: str) -> list[str]:
     return ["--stage", stage, "--work", str(work), "--threads", "1", "--tiny", *more]
 
@@ -139,6 +126,11 @@ def test_weights_to_start_from_are_found_from_anywhere_and_named_whole(
         (["world", "--set", "clip=1"], "--set clip: there is no such setting"),
         (["world", "--set", "clips=0"], "is positive"),
         (["world", "--init", "somewhere"], "does not start from weights"),
+        (["world", "--out", "world"], "--out: has no effect on the stage world"),
+        (["world", "--scores", "scores.json"], "--scores: has no effect on the stage world"),
+        (["world", "--workers", "0"], "--workers: is at least 1, got 0"),
+        (["world", "--address", "auto"], "--address: is where several workers share a stage"),
+        (["export", "--out", "base", "--workers", "2"], "--workers: has no effect on an export"),
         (["export"], "--out: names the new folder"),
         (["export", "--out", "base"], "run --stage text"),
         (["clip"], "--out: names the new folder"),

@@ -35,7 +35,7 @@ def test_methods_of_some_tables_can_be_trained_as_often_as_ours(tmp_path):
 
 def test_a_headline_table_must_be_asked_for():
     assert len(chosen(["table1"], ["all"])) == 1  # of all, those that are
-    with pytest.raises(ConfigError, match=r"not asked for: table2a .* --headline table1"):
+    with pytest.raises(ConfigError, match=r"not asked for: table2a; .*--headline table1"):
         chosen(["table1"], ["table2a"])
 
 
@@ -75,6 +75,9 @@ def test_a_scale_can_be_narrowed():
         (["table1", "--prompts", "101"], "--prompts: are at most 100"),
         (["table1", "--address", "http://here:8265"], "a driver joins a cluster by host:port"),
         (["table1", "--known", "nowhere"], "puppet/kept/cells.json: holds no cells"),
+        (["table1", "--base", "zeroscope"], "--base: is for --scale jester"),
+        (["table1", "--headline", "all", "--seeds", "1"], "with --seeds everything is"),
+        (["table1", "--headline", "all", "--quick"], "with --quick everything is"),
     ],
 )
 def test_what_is_wrong_is_said_at_once(words, message, tmp_path, capsys):

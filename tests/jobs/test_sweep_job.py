@@ -22,7 +22,7 @@ from jobs.sweep import (
     read_spec,
 )
 from jobs.sweep_folders import sweep_folders
-from jobs.sweep_run import share_places
+from jobs.sweep_run import share_places, trial_resources
 from jobs.sweep_trials import KnownTrials, Workload
 from motion_ray.cluster.resources import WorkerResources
 from motion_ray.cluster.runs import Runs
@@ -75,6 +75,49 @@ def test_bad_words_are_named() -> None:
     assert parse_resources("gpu=0.5, cpu=2") == {"gpu": 0.5, "cpu": 2}
     with pytest.raises(ConfigError, match=r"--resources gpu:1: .*gpu=0\.5,cpu=2"):
         parse_resources("gpu:1")
+    with pytest.raises(ConfigError, match="names gpu twice"):
+        parse_resources("gpu=1,gpu=2")
+
+
+def test_resources_of_the_command_line_replace_those_that_they_name(read: Read) -> None:
+    spec = read("--resources", "cpu=8", motions=["a"], resources={"gpu": 0.5})
+    assert (spec.resources.gpu, spec.resources.cpu) == (0.5, 8)
+    with pytest.raises(ConfigError, match="--device gpu: contradicts resources of no GPU"):
+        read("--device", "gpu", motions=["a"], resources={"gpu": 0})
+
+
+def test_a_recipe_file_is_found_from_another_folder(read: Read) -> None:
+    assert read(motions=["a"], recipe="my.yaml").recipe == str(Path.cwd() / "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("node", "keys", "threads", "expected"),
+    [
+        ({"CPU": 8.0}, {}, 0, ("cpu", 1, 1)),
+        ({"CPU": 8.0}, {}, 4, ("cpu", 4, 1)),
+        ({"CPU": 8.0}, {"resources": {"cpu": 2}}, 0, ("cpu", 2, 1)),
+        ({"CPU": 16.0, "GPU": 8.0}, {}, 0, ("gpu", 2, 1)),
+        ({"CPU": 64.0, "GPU": 8.0}, {}, 0, ("gpu", 4, 1)),
+        ({"CPU": 64.0, "GPU": 8.0}, {"resources": {"gpu": 0}}, 0, ("cpu", 1, 0)),
+    ],
+)
+def test_a_trial_holds_the_cores_that_it_uses(
+    monkeypatch: pytest.MonkeyPatch,
+    node: dict[str, float],
+    keys: dict[str, Any],
+    threads: int,
+    expected: tuple[str, int, int],
+) -> None:
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": node}])
+    found = trial_resources(parse_spec({"motions": ["m"], **keys}), "auto", threads)
+    assert (found.device, found.cpus, found.gpus) == expected
+
+
+def test_a_trial_with_more_threads_than_cores_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}}])
+    spec = parse_spec({"motions": ["m"], "resources": {"cpu": 2}})
+    with pytest.raises(ConfigError, match=r"a trial holds 2 cores and engine\.threads is 8"):
+        trial_resources(spec, "auto", 8)
 
 
 def test_behind_an_address_is_what_lasts_and_each_machine_has_a_folder_for_work(

@@ -58,6 +58,7 @@ def test_a_lost_attempt_waits_again_until_its_retries_are_used_up(uri: str) -> N
         assert ledger.interrupt(first, attempt, "lost", retries=2) is TrialState.WAITING
     assert ledger.start(first) == 3
     assert ledger.release("the driver was killed") == [first]  # counts for nothing
+    assert not ledger.status(first).timed  # nobody saw when it ended
     assert ledger.start(first) == 4
     assert ledger.interrupt(first, 4, "node 3 was lost", retries=2) is TrialState.FAILED
     assert ledger.status(first).reason == "given up after 3 lost attempts: node 3 was lost"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -54,13 +55,48 @@ def test_files_of_any_place(place: Place, tmp_path: Path) -> None:
 
 DEEDS: dict[str, tuple[str, str, Callable[[Place, Path], object]]] = {
     "names": ("ls", "cannot be read", lambda place, _: place.names("trials")),
-    "read": ("read_block", "cannot be read", lambda place, _: place.read("a")),
+    "read": ("cat_file", "cannot be read", lambda place, _: place.read("a")),
     "create": ("pipe_file", "cannot be written", lambda place, _: place.create("a", b"x")),
     "replace": ("pipe_file", "cannot be written", lambda place, _: place.replace("a", b"x")),
     "upload": ("put_file", "cannot be written", lambda place, file: place.upload("a", file)),
     "download": ("get_file", "cannot be written", lambda place, file: place.download("a", file)),
     "remove": ("rm_file", "cannot be written", lambda place, _: place.remove("a")),
 }
+
+
+class ListedFileSystem(MemoryFileSystem):
+    """Knows of files what its last listing said, as those of buckets do for a while."""
+
+    protocol = "listed"
+    cachable = False
+    listings: ClassVar[dict[str, list[Any]]] = {}
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+        self.listings[path] = super().ls(path, detail=True, **kwargs)
+        return super().ls(path, detail=detail, **kwargs)
+
+    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        listed = self.listings.get(path.rpartition("/")[0])
+        if listed is not None and all(entry["name"] != path for entry in listed):
+            raise FileNotFoundError(path)
+        return super().info(path, **kwargs)
+
+    def _open(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        self.info(path)
+        return super()._open(path, *args, **kwargs)
+
+    def cat_file(self, path: str, *args: Any, **kwargs: Any) -> bytes:
+        return MemoryFileSystem.store[path].getvalue()
+
+
+def test_a_file_that_came_after_the_last_listing_is_read(remote: RemotePlace) -> None:
+    mine = RemotePlace(ListedFileSystem(), "/far/sweep")
+    remote.create("events/a.1", b"1")
+    assert mine.names("events") == ["a.1"]
+    remote.create("events/a.2", b"2")  # by another machine
+    with pytest.raises(FileNotFoundError):
+        ListedFileSystem().open("/far/sweep/events/a.2")
+    assert mine.read("events/a.2") == b"2"
 
 
 @pytest.mark.parametrize("deed", DEEDS)

@@ -77,6 +77,13 @@ def test_time_is_reckoned_for_trials_that_a_searcher_has_still_to_think_of() -> 
     assert left is not None and one is not None and left == pytest.approx(2 * one)
 
 
+def test_a_trial_of_which_a_part_was_trained_unseen_sets_no_pace() -> None:
+    """Its last attempt, of a few steps, would make all others look many times as fast."""
+    known = statuses(F, F, W)
+    known[KEYS[0]] = dataclasses.replace(known[KEYS[0]], seconds=2.0, timed=False)
+    assert make_table(TRIALS, known, {}, slots=1).totals.seconds_left == 200.0
+
+
 def test_json_lines_tell_what_changed() -> None:
     before = make_table(TRIALS, statuses(F, R, W), {}, slots=1)
     lines = [json.loads(line) for line in json_lines(before)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -31,15 +30,6 @@ FRAMES = 24
 # at its weakest is up to 0.31 from itself at the usual strength (star jumping); the nearest two are
 # swiping down and a weak raising of one arm, 0.36: they differ in timing only.
 SAME = 0.35
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors: threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def styles(count: int, seed: int = 0) -> Tensor:
