@@ -78,9 +78,8 @@ def kept_worker(
     ledger = Ledger(folder / "ledger")
     ledger.add(trials)
     places = (folder / "runs", folder / "cache", folder / "ray")
-    identities = [trial.identity for trial in trials]
     begun = time.monotonic()
-    job = SweepJob(SweepPlan(identities, ledger.uri, *places, 1, 0, resources))
+    job = SweepJob(SweepPlan(trials, ledger.uri, *places, 1, 0, resources))
     first = None
     while not job.over:
         news = job.wait(0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from motion_ray.backbones.unet3d import check_base
 from motion_ray.cluster.paths import lasting_path, with_absolute_paths
 from motion_ray.config import ClipConfig, CustomizationConfig
+from motion_ray.customization.checkup import doubts
 from motion_ray.customization.examples import read_clip_lists
 from motion_ray.customization.loop import check_names
 from motion_ray.customization.run import RunFolder, check_place
@@ -18,6 +20,8 @@ from motion_ray.evaluation.clip import check_image_text_model
 from motion_ray.recipes import load_config
 from motion_ray.store import DeltaStore
 from motion_ray.types import CaptionedClip
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ def check_configs(configs: Iterable[CustomizationConfig]) -> None:
     Raises:
         MotionRayError: naming what is wrong.
     """
+    configs = list(configs)
     names: dict[tuple[object, ...], str] = {}
     bases: set[str] = set()
     encoders: set[str] = set()
@@ -115,6 +120,8 @@ def check_configs(configs: Iterable[CustomizationConfig]) -> None:
         check_base(base)
     for encoder in sorted(encoders):
         check_image_text_model(encoder)
+    for doubt in dict.fromkeys(doubt for config in configs for doubt in doubts(config)):
+        log.warning("%s", doubt)
 
 
 def _check_clip_lists(config: CustomizationConfig) -> str:

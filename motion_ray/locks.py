@@ -7,7 +7,7 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
-from motion_ray.errors import FolderBusyError
+from motion_ray.errors import FolderBusyError, RunFolderError
 
 LOCK = ".lock"
 
@@ -22,6 +22,7 @@ def only_process(folder: Path, option: str) -> Iterator[None]:
 
     Raises:
         FolderBusyError: another process holds it.
+        RunFolderError: its storage knows no locks.
     """
     with (folder / LOCK).open("w") as lock:
         try:
@@ -33,6 +34,12 @@ def only_process(folder: Path, option: str) -> Iterator[None]:
                 "another process is running in this folder",
                 f"wait for it, or choose another {option}",
             ) from None
+        except OSError as fault:
+            raise RunFolderError(
+                folder,
+                f"is on storage that cannot lock files ({(fault.strerror or str(fault)).lower()})",
+                f"mount it with locking, or choose another {option}",
+            ) from fault
         yield
 
 

@@ -126,6 +126,13 @@ def reading(path: Path, error: type[MotionRayError]) -> Iterator[None]:
         raise error(f"{where}", rule, "check the path and its permissions") from fault
 
 
+def may_pass(error: MotionRayError) -> bool:
+    """Whether :func:`reading` met a fault of the system, which says nothing about the content."""
+    cause = error.__cause__
+    gone = FileNotFoundError | NotADirectoryError
+    return isinstance(cause, OSError) and not isinstance(cause, gone)
+
+
 def plain_files(directory: Path, error: type[MotionRayError], prefix: str = "") -> dict[str, int]:
     """Relative path to size in bytes of everything below a directory, in sorted order.
 

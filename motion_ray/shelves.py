@@ -26,7 +26,7 @@ from motion_ray.files import (
     remove_directory,
     remove_stale,
 )
-from motion_ray.manifest import MANIFEST, read_limited, reading
+from motion_ray.manifest import MANIFEST, may_pass, read_limited, reading
 from motion_ray.remote import reached, written
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,9 @@ class LocalShelf:
     def _is_whole(self, folder: Path, sha256: str) -> bool:
         try:
             return MotionDelta.identify(folder) == sha256
-        except DeltaError:
+        except DeltaError as damage:
+            if may_pass(damage):
+                raise StoreError(folder, f"cannot be read now ({damage})", "try again") from damage
             return False
 
 

@@ -134,7 +134,9 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class Preparing:
-    """Work before the first step, for progress displays: ``done`` of ``total`` in ``stage``."""
+    """Work other than steps and validations, for progress displays: ``done`` of ``total`` in
+    ``stage``.
+    """
 
     stage: str
     done: int

@@ -64,7 +64,23 @@ def test_every_node_sees_the_folder_that_the_sweep_writes_to(group: dict[str, An
     assert CLAIM["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
-def test_only_the_cluster_and_its_operator_reach_the_ports() -> None:
+@pytest.mark.parametrize("group", [HEAD, WORKERS])
+def test_the_wall_stands_around_every_pod_of_the_cluster(group: dict[str, Any]) -> None:
+    # The labels of the RayCluster itself are not on its pods: only those of the templates are.
+    wanted = WALL["spec"]["podSelector"]["matchLabels"]
+    assert wanted and wanted.items() <= group["template"]["metadata"]["labels"].items()
     assert WALL["spec"]["policyTypes"] == ["Ingress"]
+
+
+def test_only_the_cluster_its_submitter_and_the_operator_reach_the_ports() -> None:
     [rule] = WALL["spec"]["ingress"]
-    assert rule["from"][0]["podSelector"] == WALL["spec"]["podSelector"]
+    cluster, submitter, operator = rule["from"]
+    assert cluster == {"podSelector": WALL["spec"]["podSelector"]}
+    # Kubernetes labels the pods of a Job with its name, and KubeRay gives it that of the RayJob.
+    job = {"batch.kubernetes.io/job-name": JOB["metadata"]["name"]}
+    assert submitter == {"podSelector": {"matchLabels": job}}
+    # Helm and kustomize give the operator different names, but the same component.
+    assert operator["podSelector"]["matchLabels"] == {
+        "app.kubernetes.io/component": "kuberay-operator"
+    }
+    assert operator["namespaceSelector"] == {}

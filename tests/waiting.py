@@ -1,4 +1,6 @@
-"""Wait for what happens in another thread, task or process; a test fails that waits too long."""
+"""Wait for what happens in another thread, task or process; a test fails that waits too long. And a
+clock, for what needs no waiting.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,16 @@ import time
 from collections.abc import Callable
 
 PATIENCE = 20.0  # seconds: an answer to "does it happen at all", not to "how fast"
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def until(condition: Callable[[], bool], seconds: float = PATIENCE, every: float = 0.005) -> None:

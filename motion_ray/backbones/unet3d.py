@@ -54,6 +54,8 @@ class UNet3DBackbone:
         self.latent_channels: int = unet.config["in_channels"]
         self.text_width: int = text_encoder.config.hidden_size
         self._groups = partition_unet3d(unet)
+        # A motion with a trained token asks at every exchange, and the tokenizer takes its time.
+        self._whole: dict[str, int] = {}
         # Of the network, not of self: a cycle would keep a model on the GPU until it is collected.
         self.recorder = StepRecorder(unet) if device.type == "cuda" else None
         for module in (unet, vae, text_encoder):
@@ -156,6 +158,8 @@ class UNet3DBackbone:
         Raises:
             BaseModelError: it is split into several pieces.
         """
+        if token in self._whole:
+            return self._whole[token]
         pieces = self.token_pieces(token)
         if len(pieces) != 1:
             raise BaseModelError(
@@ -163,6 +167,7 @@ class UNet3DBackbone:
                 f"the base model's tokenizer splits it into {len(pieces)} pieces",
                 "choose a rare token that stays whole, for example sks or pll",
             )
+        self._whole[token] = pieces[0]
         return pieces[0]
 
     # --- denoiser ---------------------------------------------------------------------------------

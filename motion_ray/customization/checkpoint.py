@@ -21,7 +21,7 @@ from motion_ray.files import (
     remove_stale,
     verify_manifest,
 )
-from motion_ray.manifest import reading
+from motion_ray.manifest import may_pass, reading
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,8 @@ class CheckpointFolder:
                     # An earlier save may have ended just before this, and returning means durable.
                     fsync_directory(self.root)
                 return Checkpoint(step, final)
+            if may_pass(damage):
+                raise damage
             log.warning("replacing a damaged checkpoint: %s", damage)
             with _changing(final):
                 remove_directory(final)
@@ -107,7 +109,7 @@ class CheckpointFolder:
         """The newest checkpoint that verifies; None if there has been none yet.
 
         Raises:
-            CheckpointError: there are checkpoints, but none verifies.
+            CheckpointError: there are checkpoints, but none verifies, or one cannot be read now.
         """
         damages: list[CheckpointError] = []
         with reading(self.root, CheckpointError):
@@ -117,6 +119,10 @@ class CheckpointFolder:
             damage = self._damage(directory)
             if damage is None:
                 return Checkpoint(step, directory)
+            if may_pass(damage):
+                # An older one would do, at the price of what was trained since.
+                fix = "try again; if it stays so, remove it, and an older one is taken"
+                raise CheckpointError(directory, f"cannot be read now ({damage})", fix) from damage
             damages.append(damage)
             log.warning("the checkpoint of step %d cannot be used: %s", step, damage)
         if damages:
@@ -149,7 +155,7 @@ class CheckpointFolder:
             if step == saved or step in protect or (damage is None and whole <= self.keep):
                 continue
             if damage is not None:
-                if isinstance(damage.__cause__, OSError):
+                if may_pass(damage):
                     # Not seen to be damaged, only not readable now: that may pass.
                     log.warning("left in place: %s", damage)
                     continue

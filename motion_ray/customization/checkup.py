@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from motion_ray.backbones.sketch import sketch_backbone
-from motion_ray.backbones.unet3d import UNet3DBackbone
+from motion_ray.backbones.unet3d import EMBEDDED, UNet3DBackbone
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.examples import check_motion_clips
 from motion_ray.customization.forecast import Forecast, forecast
@@ -34,6 +34,7 @@ from motion_ray.errors import MotionRayError
 from motion_ray.types import CaptionedClip, ExampleSet
 
 SHOWN_CLIPS = 16  # of each set, on the contact sheet
+EMBEDDED_ENCODER = "puppet"  # of validation.floor.clip_model
 OnProgress = Callable[[str, int, int], None]
 
 
@@ -102,6 +103,25 @@ def _settings(config: CustomizationConfig, motion: FolderScan) -> list[Finding]:
             check()
         except MotionRayError as error:
             found.append(Finding(True, str(error)))
+    return found + [Finding(False, doubt) for doubt in doubts(config)]
+
+
+def doubts(config: CustomizationConfig) -> list[str]:
+    """Settings that are allowed and hardly meant."""
+    found: list[str] = []
+    floor = config.validation.floor
+    if floor is not None and floor.clip_model == EMBEDDED_ENCODER and config.base != EMBEDDED:
+        found.append(
+            f"validation.floor.clip_model: {EMBEDDED_ENCODER!r} knows drawn puppets only, and says "
+            f"nothing about videos of {Path(config.base).name}; take --recipe paper with a CLIP "
+            "model of your own, or validation.floor=null"
+        )
+    read, played = config.clips.fps, config.sampling.fps
+    if read is not None and read != played:
+        found.append(
+            f"sampling.fps: videos play at {played:g} frames a second and clips are read at "
+            f"{read:g}, so motions look slower or faster; for example sampling.fps={read:g}"
+        )
     return found
 
 

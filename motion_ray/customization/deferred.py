@@ -18,7 +18,7 @@ from motion_ray.customization.models import KeptModels
 from motion_ray.customization.stopping import AppearanceValidator
 from motion_ray.data.clips import load_motion_folder
 from motion_ray.errors import ConfigError
-from motion_ray.files import remove_directory
+from motion_ray.files import remove_directory, remove_stale
 from motion_ray.generation import VideoGenerator
 
 WEIGHTS = "weights"  # folder of the delta that is to be scored, beside the videos
@@ -89,6 +89,7 @@ def discard_weights(folder: Path) -> None:
     """Remove what was written to be scored, once the score is on record."""
     if (folder / WEIGHTS).exists():
         remove_directory(folder / WEIGHTS)
+    remove_stale(folder)  # gigabytes, if a process was killed while it wrote or removed them
 
 
 def recorded_score(metrics: Iterable[Mapping[str, Any]], step: int) -> float | None:

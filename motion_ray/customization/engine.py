@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from motion_ray.config import CustomizationConfig, OptimizerConfig
 from motion_ray.customization.deepspeed_setup import barriers_of_one, initialize
 from motion_ray.errors import CheckpointError
-from motion_ray.tensors import read_tensors
+from motion_ray.tensors import read_tensors, write_tensors
 
 STATE = "engine.safetensors"
 
@@ -89,7 +88,7 @@ class TorchEngine:
         for name, parameter in self._trainable.items():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"{key}/{name}"] = value
-        save_file({name: t.contiguous().cpu() for name, t in tensors.items()}, directory / STATE)
+        write_tensors(directory / STATE, tensors)  # one after another: all at once is gigabytes
 
     def load(self, directory: Path) -> None:
         """Restore weights and moments.

@@ -148,7 +148,7 @@ class Examples:
     Attributes:
         sources: motion clip to the sha256 of its content.
         record: each set to its clips in order, each as a name and a hash that the caption is part
-            of.
+            of; and whether clips are mirrored.
     """
 
     def __init__(
@@ -163,6 +163,9 @@ class Examples:
         if augmentation.flip and not clips.folder.flip:
             # Mirroring would teach a one-sided motion to both hands.
             augmentation = augmentation.model_copy(update={"flip": False})
+        # Before what takes minutes.
+        _check_token_is_read(backbone, clips)
+        _warn_of_a_token_that_is_overlooked(backbone, config, clips)
         latents = LatentCache(cache / "latents")
         self._posteriors: dict[ExampleSet, list[list[LatentPosterior]]] = {}
         sets = {ExampleSet.MOTION: clips.motion, ExampleSet.REGULARIZATION: clips.regularization}
@@ -176,8 +179,6 @@ class Examples:
                 config.seed,
                 lambda done, total, stage=stage: on_progress(stage, done, total),
             )
-        _check_token_is_read(backbone, clips)
-        _warn_of_a_token_that_is_overlooked(backbone, config, clips)
         self._captions = {
             source: [clip.caption for clip in members] for source, members in sets.items()
         }
@@ -203,6 +204,7 @@ class Examples:
         self.record = {
             f"{source} clips": [_named(clip) for clip in clips] for source, clips in sets.items()
         }
+        self.record["mirroring"] = [f"flip {augmentation.flip}"]
 
     def batch(self, step: int, generator: torch.Generator) -> Batch:
         """The examples of a step: which ones is a function of the step, their posterior noise of

@@ -79,6 +79,7 @@ def customize(
         MotionRayError: bad input, a folder of another run, a full disk, a GPU without room, or a
             loss that is not finite.
     """
+    out = out.expanduser()
     run = RunFolder(out)
     clips = read_clip_lists(config, run.generated)
     # now, not when an hour of training is published and shown
@@ -253,7 +254,7 @@ def _await_again(session: _Session, trainer: Trainer) -> Iterator[TrainEvent]:
     else:  # the run goes on without one
         here = DeltaScorer(KeptModels(), str(session.backbone.device))
         trainer.stopping.pending = None
-        score = here.score(session.asked, run.validation(step))
+        score = here.score(session.config, run.validation(step))
         yield from _observe(session, trainer, step, score, 0.0)
 
 
@@ -337,10 +338,11 @@ def _finish(session: _Session, trainer: Trainer, examples: Examples) -> Iterator
 
 
 def _build_delta(session: _Session, trainer: Trainer, examples: Examples, name: str) -> MotionDelta:
-    config, folder = session.config, session.clips.folder
+    config, folder, stopping = session.config, session.clips.folder, trainer.stopping
+    scored = stopping.last_good == trainer.step  # not so below the floor, or where scores come late
     metrics = {
-        "base_appearance": trainer.stopping.base_score,
-        "appearance": trainer.stopping.last_score,
+        "base_appearance": stopping.base_score,
+        "appearance": stopping.last_score if scored else None,
     }
     header = DeltaHeader(
         base_fingerprint=session.backbone.fingerprint,

@@ -173,7 +173,7 @@ class RunFolder:
             if changed is not None:
                 raise RunFolderError(
                     self.root,
-                    f"its {what} changed since it began, {changed.split()[0]} first",
+                    f"its {what} changed since it began, {changed.rpartition(' ')[0]} first",
                     "put back what was there, or choose another --out folder",
                 )
         write_text_atomic(self._inputs, json.dumps({**noted, **now}, indent=1))

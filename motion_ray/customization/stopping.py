@@ -70,7 +70,8 @@ class StoppingState:
             raise ConfigError(
                 "validation.floor.value",
                 f"the base model itself scores {score:.4f}, below the floor {floor:.4f}",
-                "a floor belongs to one CLIP model; use for example validation.floor.relative=0.9",
+                "a floor belongs to one CLIP model; take a share of the base's own score instead: "
+                "validation.floor.value=null validation.floor.relative=0.9",
             )
         if self.last_good is None:
             raise ConfigError(

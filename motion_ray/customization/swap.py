@@ -162,7 +162,7 @@ def fitted(
     for name, tensor in values:
         check_shape(name, tuple(tensor.shape), base, where)
         value = transfer.fitted(tensor, base[name])
-        if computed or value.dtype != tensor.dtype:
+        if computed or _may_overflow(tensor.dtype, value.dtype):
             unseen[name] = value
         found[name] = value
     if not are_finite(*unseen.values()):
@@ -170,6 +170,13 @@ def fitted(
         rule = f"tensor {name} does not fit into {found[name].dtype}".replace("torch.", "")
         raise DeltaError(where, rule, "load the base model in bfloat16 or float32")
     return found
+
+
+def _may_overflow(given: torch.dtype, wanted: torch.dtype) -> bool:
+    """Whether a finite value of one type may be none in another."""
+    if not given.is_floating_point:
+        return given != wanted
+    return torch.finfo(wanted).max < torch.finfo(given).max
 
 
 def check_shape(name: str, shape: tuple[int, ...], base: Mapping[str, Tensor], where: str) -> None:

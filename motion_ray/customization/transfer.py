@@ -25,12 +25,12 @@ class Transfer:
 
     def fitted(self, tensor: Tensor, target: Tensor) -> Tensor:
         """A tensor in the type of another one, and where that lies; no copy where it fits."""
-        if not shares_locked_memory(tensor, target):
-            return moved(tensor, target).to(target.dtype)
         piece = tensor.untyped_storage()
         key = (piece.data_ptr(), target.dtype)
-        whole = self._there.get(key)
+        whole = self._there.get(key)  # first: to ask whether memory is locked takes much longer
         if whole is None:
+            if not shares_locked_memory(tensor, target):
+                return moved(tensor, target).to(target.dtype)
             # What lies between the tensors is converted too, and never read.
             flat = torch.empty(0, dtype=tensor.dtype).set_(piece)
             whole = self._there[key] = moved(flat, target).to(target.dtype)

@@ -8,6 +8,9 @@ Shapes: b batch, c channels, f frames, h/w latent cells, n tokens, d text width.
 
 from __future__ import annotations
 
+import functools
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -18,6 +21,7 @@ from torch import Tensor
 from motion_ray.diffusion.loss import build_scheduler
 from motion_ray.errors import Cancelled, ConfigError
 
+SHORT_S = 0.02  # of a denoising step
 OnStep = Callable[[int, int], None]
 """Called after every denoising step with (steps done, steps in all)."""
 
@@ -85,7 +89,7 @@ def denoise(
         steps: denoising steps.
         guidance: classifier-free guidance scale; 1 or less runs the text side alone.
         on_step: told after every step.
-        cancelled: asked before every step.
+        cancelled: asked before every step; on a GPU one that is short may have been queued.
 
     Returns:
         Scaled latents ``[b, c, f, h, w]``.
@@ -100,7 +104,9 @@ def denoise(
     times = scheduler.timesteps.to(noise.device)
     latents = noise * scheduler.init_noise_sigma
     total = len(times)
-    watched = noise.is_cuda and (on_step is not None or cancelled is not None)
+    watch: StepWatch | None = None
+    if noise.is_cuda and (on_step is not None or cancelled is not None):
+        watch = StepWatch(total, on_step, functools.partial(_mark, noise.device))
     for done, t in enumerate(scheduler.timesteps):
         if cancelled is not None and cancelled():
             raise Cancelled("generation", f"cancelled after {done} of {total} denoising steps")
@@ -112,8 +118,61 @@ def denoise(
             without, with_text = prediction.chunk(2)
             prediction = without + guidance * (with_text - without)
         latents = scheduler.step(prediction, t, latents, return_dict=False)[0]  # pyright: ignore
-        if watched:  # or steps would be told, and asked about, that the GPU has yet to run
-            torch.cuda.current_stream(noise.device).synchronize()
-        if on_step is not None:
+        if watch is not None:
+            watch.queued()
+        elif on_step is not None:
             on_step(done + 1, total)
+    if watch is not None:
+        watch.finish()
     return latents
+
+
+class StepWatch:
+    """Tells of steps once the GPU has run them: it gets them long before.
+
+    A step is waited for before the next is queued, so that a cancelled generation ends with it. Of
+    short steps (:data:`SHORT_S`) the next is queued first: a GPU that has nothing to do until
+    Python has heard of each lies idle for a good part of the time.
+
+    Args:
+        total: steps of the generation.
+        on_step: told after every step.
+        mark: marks what is queued so far; what it returns waits until that has run.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        on_step: OnStep | None,
+        mark: Callable[[], Callable[[], object]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._on_step, self._mark, self._clock = total, on_step, mark, clock
+        self._running: deque[Callable[[], object]] = deque()
+        self._done, self._ended, self._short = 0, clock(), False
+
+    def queued(self) -> None:
+        """A step has been given to the GPU."""
+        self._running.append(self._mark())
+        while len(self._running) > (1 if self._short else 0):
+            self._end_one()
+
+    def finish(self) -> None:
+        """Wait for all steps."""
+        while self._running:
+            self._end_one()
+
+    def _end_one(self) -> None:
+        self._running.popleft()()
+        now = self._clock()
+        self._short, self._ended = now - self._ended < SHORT_S, now
+        self._done += 1
+        if self._on_step is not None:
+            self._on_step(self._done, self._total)
+
+
+def _mark(device: torch.device) -> Callable[[], object]:
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event.synchronize

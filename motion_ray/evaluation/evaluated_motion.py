@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from motion_ray.customization.delta import DeltaHeader
@@ -22,6 +21,7 @@ from motion_ray.errors import ConfigError
 from motion_ray.evaluation.prompts import DOING
 from motion_ray.evaluation.training_clips import check_training_folder, training_hash
 from motion_ray.store import DeltaStore
+from motion_ray.yaml_files import read_mapping
 
 logger = logging.getLogger(__name__)
 
@@ -75,16 +75,12 @@ def read_targets(path: Path) -> dict[str, Target]:
     Raises:
         ConfigError: it cannot be read, or says something else.
     """
+    example = 'for example swiping: {label: Swiping Down, description: "swiping hand down"}'
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        targets = TypeAdapter(dict[str, Target]).validate_python(values)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        targets = TypeAdapter(dict[str, Target]).validate_python(read_mapping(path, example))
+    except ValidationError as error:
         first = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            str(path),
-            f"does not describe motions: {first}",
-            'for example swiping: {label: Swiping Down, description: "swiping hand down"}',
-        ) from None
+        raise ConfigError(str(path), f"does not describe motions: {first}", example) from None
     return {name: _resolved(target, path.parent) for name, target in targets.items()}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from motion_ray.data.puppets.world import PuppetScene
 from motion_ray.errors import ConfigError
@@ -139,7 +139,7 @@ def load_prompt_list(name_or_file: str | Path) -> PromptList:
 def _parse(path: Path, text: str) -> _File:
     try:
         return _File.model_validate(yaml.safe_load(text))
-    except (yaml.YAMLError, ValidationError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also a date that is none
         first = " ".join(str(error).split())[:200]
         raise ConfigError(
             str(path), f"is no list of prompts: {first}", f'for example - prompt: "a robot {SLOT}"'

@@ -14,6 +14,7 @@ from motion_ray.recipes.baselines import BASELINES, HASTY, PAPER_RATES, PUPPET_R
 from motion_ray.recipes.paper import ours
 from motion_ray.recipes.puppet import puppet
 from motion_ray.recipes.subject import subject
+from motion_ray.yaml_files import read_mapping
 
 Recipe = Callable[[], CustomizationConfig]
 
@@ -105,19 +106,7 @@ def parse_recipe_file(path: Path) -> CustomizationConfig:
     Raises:
         ConfigError: the file cannot be read, or a field is wrong.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(path, f"cannot be read ({error.strerror})", "check the path") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also no text, no date
-        rule = f"is not valid YAML ({str(error).splitlines()[0]})"
-        raise ConfigError(path, rule, "for example 'recipe: puppet' and 'max_steps: 500'") from None
-    if not isinstance(content, dict):
-        raise ConfigError(
-            path, "must hold a mapping", "for example 'recipe: puppet' and 'max_steps: 500'"
-        )
+    content = read_mapping(path, "for example 'recipe: puppet' and 'max_steps: 500'")
     name = content.get("recipe")
     if isinstance(name, str) and name in RECIPES:
         return RECIPES[name]().replace(content)

@@ -5,11 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from motion_ray.errors import ConfigError
-
-_EXAMPLE = "docs/serving.md has an example"
+from motion_ray.yaml_files import read_mapping
 
 
 def read_settings(path: Path | None) -> dict[str, Any]:
@@ -18,19 +14,7 @@ def read_settings(path: Path | None) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, or holds something else.
     """
-    if path is None:
-        return {}
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as fault:
-        rule = f"cannot be read: {(fault.strerror or str(fault)).lower()}"
-        raise ConfigError(path, rule, "name a file such as serving.yaml") from fault
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
-        rule = f"is not valid YAML ({str(fault).splitlines()[0]})"
-        raise ConfigError(path, rule, _EXAMPLE) from fault
-    if not isinstance(values, dict):
-        raise ConfigError(path, "is no mapping of settings", _EXAMPLE)
-    return values
+    return {} if path is None else read_mapping(path, "docs/serving.md has an example")
 
 
 def set_setting(values: dict[str, Any], path: str, value: object) -> None:

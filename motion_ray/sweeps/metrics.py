@@ -7,80 +7,53 @@ value is a time series of its own, for ever.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from motion_ray.errors import LedgerError
-from motion_ray.files import write_text_atomic
+from motion_ray.files import write_bytes_atomic
 from motion_ray.sweeps.status import TrialState
 from motion_ray.sweeps.table import SweepTable
 
 PREFIX = "motion_ray_sweep_"
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A number, or one for each trial state.
+class _Sweep(Collector):
+    """The metrics of a sweep at one moment."""
 
-    Attributes:
-        name: without :data:`PREFIX`.
-        help: for people.
-        kind: a counter only grows while a sweep runs.
-        values: by label ``state``; the empty text is a value without label.
-    """
+    def __init__(self, table: SweepTable, slots: int, sweep: str) -> None:
+        self._table, self._slots, self._sweep = table, slots, sweep
 
-    name: str
-    help: str
-    kind: Literal["gauge", "counter"]
-    values: dict[str, float]
+    def collect(self) -> Iterator[Metric]:
+        totals = self._table.totals
+        trials = GaugeMetricFamily(f"{PREFIX}trials", "trials by state", labels=["sweep", "state"])
+        for state in TrialState:
+            trials.add_metric([self._sweep, str(state)], totals.states.get(state, 0))
+        yield trials
+        yield self._counter("attempts", "attempts started", totals.attempts)
+        yield self._counter("trial_seconds", "time of ended attempts", totals.trial_seconds)
+        steps = sum(row.step for row in self._table.rows)
+        yield self._gauge("steps", "optimizer steps of all trials", steps)
+        yield self._gauge("slots", "trials that can run at once", self._slots)
+        busy = totals.states.get(TrialState.RUNNING, 0)
+        yield self._gauge("slots_busy", "slots that hold a trial", busy)
+        if totals.seconds_left is not None:
+            yield self._gauge("seconds_left", "at the pace so far", totals.seconds_left)
 
+    def _gauge(self, name: str, told: str, value: float) -> Metric:
+        family = GaugeMetricFamily(f"{PREFIX}{name}", told, labels=["sweep"])
+        family.add_metric([self._sweep], value)
+        return family
 
-def measure(table: SweepTable, slots: int) -> tuple[Metric, ...]:
-    """The metrics of a sweep at this moment.
-
-    Args:
-        table: rows and totals.
-        slots: trials that can run at once.
-    """
-    totals, running = table.totals, table.totals.states.get(TrialState.RUNNING, 0)
-    steps = sum(row.step for row in table.rows)
-    metrics = [
-        Metric("trials", "trials by state", "gauge", {s: totals.states.get(s, 0) for s in STATES}),
-        Metric("attempts_total", "attempts started", "counter", {"": totals.attempts}),
-        Metric("steps", "optimizer steps of all trials", "gauge", {"": steps}),
-        Metric("slots", "trials that can run at once", "gauge", {"": slots}),
-        Metric("slots_busy", "slots that hold a trial", "gauge", {"": running}),
-        Metric(
-            "trial_seconds_total", "time of ended attempts", "counter", {"": totals.trial_seconds}
-        ),
-    ]
-    if totals.seconds_left is not None:
-        metrics.append(
-            Metric("seconds_left", "at the pace so far", "gauge", {"": totals.seconds_left})
-        )
-    return tuple(metrics)
-
-
-STATES = tuple(str(state) for state in TrialState)
-
-
-def exposition(metrics: Sequence[Metric], sweep: str) -> str:
-    """Metrics as text.
-
-    Args:
-        metrics: what was measured.
-        sweep: name of the sweep, a label of all of them.
-    """
-    lines = []
-    for metric in metrics:
-        name = PREFIX + metric.name
-        lines += [f"# HELP {name} {metric.help}", f"# TYPE {name} {metric.kind}"]
-        for state, value in metric.values.items():
-            labels = f'sweep="{_escaped(sweep)}"' + (f',state="{state}"' if state else "")
-            lines.append(f"{name}{{{labels}}} {value:g}")
-    return "\n".join(lines) + "\n"
+    def _counter(self, name: str, told: str, value: float) -> Metric:
+        family = CounterMetricFamily(f"{PREFIX}{name}", told, labels=["sweep"])
+        family.add_metric([self._sweep], value)
+        return family
 
 
 def write_metrics(path: Path, table: SweepTable, slots: int, sweep: str) -> None:
@@ -90,13 +63,11 @@ def write_metrics(path: Path, table: SweepTable, slots: int, sweep: str) -> None
         path: a name that ends with ``.prom``, or the collector passes it over.
         table: rows and totals.
         slots: trials that can run at once.
-        sweep: name of the sweep.
+        sweep: name of the sweep, a label of all metrics.
 
     Raises:
         LedgerError: it cannot be written.
     """
-    write_text_atomic(path, exposition(measure(table, slots), sweep), LedgerError)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    registry = CollectorRegistry()
+    registry.register(_Sweep(table, slots, sweep))
+    write_bytes_atomic(path, generate_latest(registry), LedgerError)

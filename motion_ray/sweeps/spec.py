@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from motion_ray.config import AppearanceFloor
 from motion_ray.errors import ConfigError
 from motion_ray.sweeps.distributions import ChoiceValue, Distribution
 from motion_ray.sweeps.dotted import overlap
+from motion_ray.yaml_files import read_mapping
 
 #: What Ray Tune calls its searchers. "listed" needs none: grid and random give the trials.
 SEARCHERS = ("listed", "bayesopt", "hebo", "hyperopt", "optuna")
@@ -209,20 +209,7 @@ def load_spec(path: Path, motions: Iterable[str] = ()) -> SweepSpec:
     Raises:
         ConfigError: naming the field, the rule and a good example.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise ConfigError(path, "is not UTF-8 text", "save it as UTF-8") from None
-    except OSError as error:
-        fix = f"write one, for example with the line {EXAMPLES['grid']}"
-        raise ConfigError(path, f"cannot be read ({error.strerror})", fix) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2024-02-30, or many brackets
-        rule = f"is not valid YAML ({' '.join(str(error).split())})"
-        raise ConfigError(path, rule, f"for example {EXAMPLES['grid']}") from None
-    content = {} if content is None else content
-    if not isinstance(content, dict):
-        raise ConfigError(path, "holds keys and values", f"for example {EXAMPLES['grid']}")
-    values = {str(key): value for key, value in content.items()}
+    values = read_mapping(path, f"for example with the line {EXAMPLES['grid']}")
     given = tuple(motions)
     return parse_spec(values | ({"motions": given} if given else {}), str(path))
 

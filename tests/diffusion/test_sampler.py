@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, TextToVideoSDPipeline, UNet3DConditionModel
@@ -18,8 +19,10 @@ CLIPS = ClipConfig(frames=3, height=32, width=32)
 PROMPTS = ["a red robot doing the pll", "a person"]
 
 
-def stock(folder, scheduler: str, guidance: float, steps: int = 5) -> np.ndarray:
-    pipeline = TextToVideoSDPipeline.from_pretrained(folder)
+def stock(
+    folder, scheduler: str, guidance: float, steps: int = 5, negative: str | None = None
+) -> torch.Tensor:
+    pipeline: Any = TextToVideoSDPipeline.from_pretrained(folder)
     if scheduler == "dpmsolver++":
         pipeline.scheduler = build_scheduler(
             DPMSolverMultistepScheduler,
@@ -36,6 +39,7 @@ def stock(folder, scheduler: str, guidance: float, steps: int = 5) -> np.ndarray
         width=32,
         num_inference_steps=steps,
         guidance_scale=guidance,
+        negative_prompt=negative,
         generator=torch.Generator().manual_seed(7),
         output_type="latent",
     ).frames
@@ -62,6 +66,23 @@ def test_equals_the_stock_pipeline(tiny_bases, prediction_type, scheduler, guida
     theirs = stock(folder, scheduler, guidance)
     assert float(theirs.abs().max()) > 0.1
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_generated_video_is_that_of_the_stock_pipeline(tiny_bases, monkeypatch):
+    """With all that the sampling says: scheduler, steps, guidance and negative prompt."""
+    folder = tiny_bases["v_prediction"]
+    backbone = load_backbone(str(folder), "cpu")
+    latents, decode = [], backbone.decode_latents
+    monkeypatch.setattr(backbone, "decode_latents", lambda x: latents.append(x) or decode(x))
+    sampling = SamplingConfig(
+        scheduler="dpmsolver++", steps=4, guidance=6, negative_prompt="a robot"
+    )
+    VideoGenerator(backbone, sampling, CLIPS, "fp32").generate(PROMPTS[:1], [7])
+    theirs = stock(folder, "dpmsolver++", guidance=6, steps=4, negative="a robot")
+    torch.testing.assert_close(latents, [theirs], atol=1e-4, rtol=1e-4)
+    without = stock(folder, "dpmsolver++", guidance=6, steps=4)
+    assert (without - theirs).abs().max() > 0.01, "the negative prompt can be seen"
 
 
 def test_a_video_does_not_depend_on_its_batch(tiny_bases):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,15 +30,6 @@ from motion_ray.evaluation.scene_prompts import ScenePrompt, balanced_prompts
 from motion_ray.evaluation.scored_videos import Bench
 from motion_ray.evaluation.statistics import Share
 from tests.evaluation.fake_evaluators import build_tiny_classifier
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors: threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,15 @@ from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.customization.delta import MotionDelta
 from motion_ray.data.puppets.bodies import KINDS
 from motion_ray.errors import ConfigError
+from motion_ray.evaluation.clip import load_image_text_encoder
 from motion_ray.evaluation.custom_scores import custom_prompts, motion_of
+from motion_ray.evaluation.motion import load_motion_classifier
+from motion_ray.evaluation.rows import RowFile
+from motion_ray.evaluation.scored_videos import PUPPET_SAMPLING, Bench, score_generated
 from motion_ray.evaluation.sheet import TEXT_WIDTH, write_video_sheet
 from motion_ray.store import DeltaStore
 from tests.deltas import changed, header
 from tests.evaluation.fake_evaluators import build_tiny_classifier
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """The command sets the number of threads for its whole process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def test_prompts_ask_unseen_kinds_for_the_token() -> None:
@@ -98,6 +93,16 @@ def test_a_motion_of_a_store_is_scored_and_the_base_left_as_it_was(
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert scores["motion"] == "dabbing" and scores["measured_with"]["delta"] == delta.sha256
     assert scores["after"]["motion"]["of"] == scores["before"]["motion"]["of"] == 2
+    bench = Bench(
+        load_backbone(str(tiny_bases["v_prediction"]), "cpu"),
+        load_motion_classifier(str(tmp_path / "classifier")),
+        load_image_text_encoder("puppet"),
+        PUPPET_SAMPLING.model_copy(update={"steps": 1, "guidance": 1.0}),
+    )
+    bare = score_generated(bench, custom_prompts("dabbing", "pll", 2), RowFile(None, {}), "bare")
+    before = scores["appearance_before"]
+    assert before == pytest.approx(sum(row.seen.appearance for row in bare) / 2, abs=1e-5)
+    assert before != pytest.approx(scores["appearance"], abs=1e-3)
 
 
 def test_wrong_arguments_are_one_clear_line(

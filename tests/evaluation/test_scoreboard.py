@@ -21,6 +21,8 @@ from motion_ray.evaluation.scoreboard import (
     score_rows,
 )
 
+LOOK = ("robot", "red", "at night")
+
 
 def row(
     prompt: int,
@@ -32,25 +34,33 @@ def row(
     reference: str = "dabbing@1",
     appearance: float = 0.5,
     copy: float | None = None,
+    first: float | None = None,
     embedding: tuple[float, ...] = (1.0, 0.0),
     training_seed: int = 0,
+    seen: tuple[str, str, str] = LOOK,
 ) -> Measurement:
+    """A video that was asked to look as LOOK says."""
     reference = reference if part is Part.CUSTOMIZED else ""
+    kind, colour, place = LOOK
     asked = Question(
         *(part, motion, motion, prompt, seed, f"prompt {prompt}"),
         reference=reference,
         delta=reference,
         training_seed=training_seed,
-        kind="robot",
+        kind=kind,
+        colour=colour,
+        place=place,
     )
-    nearest = None if copy is None else NearestFrame(copy, 0, 0, 0)
+    kind, colour, place = seen
     scores = Scores(
         *(said, (1.0,), "waving", said, embedding, 0.9),
         appearance=appearance,
         alignment=appearance / 2,
-        copy_any=nearest,
-        copy_first=nearest,
-        seen_kind="robot" if prompt % 2 else "bear",
+        copy_any=None if copy is None else NearestFrame(copy, 0, 0, 1),
+        copy_first=None if first is None else NearestFrame(first, 0, 0, 0),
+        seen_kind=kind,
+        seen_colour=colour,
+        seen_place=place,
     )
     return Measurement(asked, scores)
 
@@ -61,10 +71,10 @@ def broken(prompt: int, seed: int) -> Measurement:
 
 def test_scores_by_hand() -> None:
     rows = [
-        row(0, 0, appearance=0.2),
-        row(0, 1, "waving", appearance=0.4, embedding=(0.0, 1.0)),
-        row(1, 0, appearance=0.6),
-        row(1, 1, appearance=0.8, embedding=(0.6, 0.8)),
+        row(0, 0, appearance=0.2, seen=("bear", "blue", "at night")),
+        row(0, 1, "waving", appearance=0.4, embedding=(0.0, 1.0), seen=("bear", "red", "at sea")),
+        row(1, 0, appearance=0.6, seen=("robot", "blue", "at night")),
+        row(1, 1, appearance=0.8, embedding=(0.6, 0.8), seen=("robot", "blue", "at night")),
     ]
     found = score_rows(rows, None)
     assert found["motion accuracy"].value == pytest.approx(3 / 4)
@@ -73,11 +83,19 @@ def test_scores_by_hand() -> None:
     assert found["CLIP appearance"].value == pytest.approx(0.5)
     assert found["text alignment"].value == pytest.approx(0.25)
     assert found["temporal consistency"].value == pytest.approx(0.9)
-    assert found["kind"].value == pytest.approx(0.5)
+    looks = {name: found[name].value for name in ("kind", "colour", "place")}
+    assert looks == pytest.approx({"kind": 2 / 4, "colour": 1 / 4, "place": 3 / 4})
     # Cosines between the two seeds of a prompt: 0 and 0.6.
     assert found[DIVERSITY].value == pytest.approx((1.0 + 0.4) / 2)
     assert (found["motion accuracy"].videos, found["motion accuracy"].clusters) == (4, 2)
-    assert "motion fidelity" not in found and "colour" not in found and COPYING_ANY not in found
+    assert "motion fidelity" not in found and COPYING_ANY not in found
+
+
+def test_a_look_that_was_not_asked_for_is_not_scored() -> None:
+    measured = row(0, 0)
+    asked = replace(measured.question, colour="")
+    found = score_rows([replace(measured, question=asked)], None)
+    assert "kind" in found and "place" in found and "colour" not in found
 
 
 def test_a_failed_video_counts_as_not_recognised_and_is_told() -> None:
@@ -106,11 +124,11 @@ def test_groups_are_deltas_motions_and_all_together() -> None:
 
 
 def test_copying_counts_videos_above_the_threshold_if_the_control_is_clean() -> None:
-    rows = [row(k, 0, copy=0.3 if k < 2 else 0.1) for k in range(8)]
-    control = [row(k, 0, part=Part.REAL, copy=0.2) for k in range(20)]
+    rows = [row(k, 0, copy=0.3 if k < 3 else 0.1, first=0.3 if k < 1 else 0.1) for k in range(8)]
+    control = [row(k, 0, part=Part.REAL, copy=0.2, first=0.2) for k in range(20)]
     [ours, real] = group_rows([*rows, *control], 0.25)
-    assert ours.scores[COPYING_ANY].value == pytest.approx(2 / 8)
-    assert ours.scores[COPYING_FIRST].value == pytest.approx(2 / 8)
+    assert ours.scores[COPYING_ANY].value == pytest.approx(3 / 8)
+    assert ours.scores[COPYING_FIRST].value == pytest.approx(1 / 8)
     assert real.scores[COPYING_ANY].value == 0.0 and not ours.refused
 
 
@@ -122,8 +140,20 @@ def test_copying_is_refused_if_unrelated_clips_count_as_copies() -> None:
     assert "10.0% of real clips" in ours.refused[COPYING_ANY]
 
 
+def test_copying_is_not_refused_if_just_one_unrelated_clip_of_20_counts_as_a_copy() -> None:
+    """That is 5 %, and not more; of any frames two do, and only that is refused."""
+    rows = [row(k, 0, copy=0.3, first=0.3 if k < 2 else 0.1) for k in range(8)]
+    control = [
+        row(k, 0, part=Part.REAL, copy=0.3 if k < 2 else 0.1, first=0.3 if k < 1 else 0.1)
+        for k in range(20)
+    ]
+    ours = group_rows([*rows, *control], 0.25)[0]
+    assert list(ours.refused) == [COPYING_ANY]
+    assert ours.scores[COPYING_FIRST].value == pytest.approx(2 / 8)
+
+
 def test_copying_is_refused_without_a_control() -> None:
-    [ours] = group_rows([row(0, 0, copy=0.3)], 0.25)
+    [ours] = group_rows([row(0, 0, copy=0.3, first=0.3)], 0.25)
     assert COPYING_ANY not in ours.scores and "no real clips" in ours.refused[COPYING_FIRST]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,33 +35,9 @@ from motion_ray.evaluation.train_clip import (
     train_clip,
 )
 from motion_ray.pretraining.one_model import trained_weights
+from tests.evaluation.training_helpers import assert_a_killed_run_ends_alike, run
 
 TINY = ClipTraining(scenes=12, steps=6, batch=8, warmup=2, checkpoint_every=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors: threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def halves(frames: Tensor) -> Tensor:
-    """A round trip that needs no VAE: half the resolution."""
-    small = functional.avg_pool2d(frames.float(), 2)
-    return functional.interpolate(small, scale_factor=2).byte()
-
-
-def run(settings: ClipTraining, work: Path, stop_at: int | None = None) -> list[float]:
-    losses = []
-    for event in train_clip(settings, work, halves, "halves"):
-        if event.loss is not None:
-            losses.append(event.loss)
-            if event.done == stop_at:
-                break
-    return losses
 
 
 def plain(said: Description) -> str:
@@ -211,32 +186,26 @@ def test_a_text_that_is_true_of_another_frame_is_no_negative() -> None:
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    losses = run(replace(TINY, steps=24, batch=12, checkpoint_every=24), tmp_path)
+    losses = run(train_clip, replace(TINY, steps=24, batch=12, checkpoint_every=24), tmp_path)
     assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
 
 
 def test_a_run_that_was_killed_ends_with_the_same_bits(tmp_path: Path) -> None:
-    whole = run(TINY, tmp_path / "whole")
-    first = run(TINY, tmp_path / "killed", stop_at=3)  # after the checkpoint of step 2
-    rest = run(TINY, tmp_path / "killed")
-    assert first[:2] + rest == whole
-    one, other = (trained_weights(TINY, tmp_path / name) for name in ("whole", "killed"))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_a_killed_run_ends_alike(train_clip, TINY, tmp_path)
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
-    assert len(run(TINY, tmp_path)) == TINY.steps
-    assert run(TINY, tmp_path) == []
+    assert len(run(train_clip, TINY, tmp_path)) == TINY.steps
+    assert run(train_clip, TINY, tmp_path) == []
 
 
 def test_an_unfinished_run_has_no_weights_to_ship(tmp_path: Path) -> None:
-    run(TINY, tmp_path, stop_at=3)
+    run(train_clip, TINY, tmp_path, stop_at=3)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         trained_weights(TINY, tmp_path)
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
-    run(TINY, tmp_path, stop_at=1)
+    run(train_clip, TINY, tmp_path, stop_at=1)
     with pytest.raises(RunFolderError, match="other settings"):
-        run(replace(TINY, seed=1), tmp_path)
+        run(train_clip, replace(TINY, seed=1), tmp_path)

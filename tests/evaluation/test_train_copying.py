@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from motion_ray.data.puppets.render import render_batch
@@ -45,34 +43,9 @@ from motion_ray.evaluation.train_copying import (
     copy_loss,
     train_copying,
 )
-from motion_ray.pretraining.one_model import trained_weights
+from tests.evaluation.training_helpers import assert_a_killed_run_ends_alike, halves, run
 
 TINY = CopyTraining(groups=3, steps=4, batch_groups=2, warmup=1, checkpoint_every=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors: threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def halves(frames: Tensor) -> Tensor:
-    """A round trip that needs no VAE: half the resolution."""
-    small = functional.avg_pool2d(frames.float(), 2)
-    return functional.interpolate(small, scale_factor=2).byte()
-
-
-def run(settings: CopyTraining, work: Path, stop_at: int | None = None) -> list[float]:
-    losses = []
-    for event in train_copying(settings, work, halves, "halves"):
-        if event.loss is not None:
-            losses.append(event.loss)
-            if event.done == stop_at:
-                break
-    return losses
 
 
 # --- loss -----------------------------------------------------------------------------------------
@@ -151,19 +124,13 @@ def test_a_crop_enlarges_the_middle() -> None:
 
 
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
-    whole = run(TINY, tmp_path / "whole")
-    first = run(TINY, tmp_path / "killed", stop_at=3)  # after the checkpoint of step 2
-    rest = run(TINY, tmp_path / "killed")
-    assert first[:2] + rest == whole and len(whole) == TINY.steps
-    one, other = (trained_weights(TINY, tmp_path / name) for name in ("whole", "killed"))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_a_killed_run_ends_alike(train_copying, TINY, tmp_path)
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
-    run(TINY, tmp_path, stop_at=1)
+    run(train_copying, TINY, tmp_path, stop_at=1)
     with pytest.raises(RunFolderError, match="other settings"):
-        run(replace(TINY, entropy=1.0), tmp_path)
+        run(train_copying, replace(TINY, entropy=1.0), tmp_path)
 
 
 # --- threshold ------------------------------------------------------------------------------------

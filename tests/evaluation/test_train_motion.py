@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from motion_ray.data.puppets.motions import MIRRORED_MOTIONS, NAMED_MOTIONS
@@ -33,33 +31,9 @@ from motion_ray.evaluation.motion_scores import compare, score_classifier
 from motion_ray.evaluation.statistics import Share
 from motion_ray.evaluation.train_motion import MotionTraining, train_motion
 from motion_ray.pretraining.one_model import trained_weights
+from tests.evaluation.training_helpers import assert_a_killed_run_ends_alike, halves, run
 
 TINY = MotionTraining(soft_clips=4, steps=4, batch=4, warmup=1, checkpoint_every=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors: threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def halves(frames: Tensor) -> Tensor:
-    """A round trip that needs no VAE: half the resolution."""
-    small = functional.avg_pool2d(frames.float(), 2)
-    return functional.interpolate(small, scale_factor=2).byte()
-
-
-def run(settings: MotionTraining, work: Path, stop_at: int | None = None) -> list[float]:
-    losses = []
-    for event in train_motion(settings, work, halves, "halves"):
-        if event.loss is not None:
-            losses.append(event.loss)
-            if event.done == stop_at:
-                break
-    return losses
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -125,21 +99,15 @@ def test_clips_go_through_a_round_trip_frame_by_frame() -> None:
 
 
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
-    whole = run(TINY, tmp_path / "whole")
-    first = run(TINY, tmp_path / "killed", stop_at=3)  # after the checkpoint of step 2
-    rest = run(TINY, tmp_path / "killed")
-    assert first[:2] + rest == whole and len(whole) == TINY.steps
-    one, other = (trained_weights(TINY, tmp_path / name) for name in ("whole", "killed"))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_a_killed_run_ends_alike(train_motion, TINY, tmp_path)
 
 
 def test_an_unfinished_run_has_no_weights_and_other_settings_are_refused(tmp_path: Path) -> None:
-    run(TINY, tmp_path, stop_at=1)
+    run(train_motion, TINY, tmp_path, stop_at=1)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         trained_weights(TINY, tmp_path)
     with pytest.raises(RunFolderError, match="other settings"):
-        run(replace(TINY, seed=1), tmp_path)
+        run(train_motion, replace(TINY, seed=1), tmp_path)
 
 
 def test_it_learns_two_motions_apart() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 
 import pytest
 import torch
@@ -108,7 +109,8 @@ def test_a_copy_of_a_kept_base_records_for_itself(monkeypatch):
         assert each.recorder is not None and each.recorder.recorded == 1
 
 
-def test_motions_are_loaded_while_steps_are_recorded_and_replayed(backbone, tmp_path):
+def test_motions_are_loaded_while_steps_are_recorded_and_replayed(backbone, tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
     store = DeltaStore(tmp_path)
     deltas = [MotionDelta(header(backbone, name=f"m{n}"), changed(backbone, n)) for n in range(6)]
     records = [store.resolve(store.publish(each, each.header.name)) for each in deltas]
@@ -134,13 +136,54 @@ def test_motions_are_loaded_while_steps_are_recorded_and_replayed(backbone, tmp_
                 raise AssertionError("nothing was loaded to the device beside generations")
     assert pool.statistics().host.loads > 12
     pool.close()
+    assert "cannot be recorded" not in caplog.text
+    assert backbone.recorder is not None and backbone.recorder.recorded >= 1
+
+
+def test_a_size_is_recorded_while_another_thread_loads_motions_all_the_time(
+    backbone, tmp_path, caplog
+):
+    caplog.set_level(logging.WARNING)
+    store = DeltaStore(tmp_path)
+    deltas = [MotionDelta(header(backbone, name=f"m{n}"), changed(backbone, n)) for n in range(4)]
+    records = [store.resolve(store.publish(each, each.header.name)) for each in deltas]
+    room = deltas[0].nbytes + 2 * OVERHEAD
+    pool = MotionPool(StoreSource(store), backbone, PoolConfig(device_bytes=room, host_bytes=room))
+    ended, loads = threading.Event(), itertools.count()
+
+    def load() -> None:
+        while not ended.is_set():
+            pool.lease(Mix.of([(records[next(loads) % 4], 1.0)])).release()
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        sizes = (2, 4, 6, 8, 10, 12)
+        for frames in sizes:
+            for _ in range(2):
+                assert torch.equal(video(backbone, frames=frames), eager(backbone, frames=frames))
+    finally:
+        ended.set()
+        thread.join()
+    pool.close()
+    assert next(loads) > len(sizes)
+    assert "cannot be recorded" not in caplog.text
+    assert backbone.recorder is not None and backbone.recorder.recorded == len(sizes)
 
 
 def test_what_waits_for_the_gpu_is_not_recorded(monkeypatch):
     monkeypatch.setattr(replay, "WAITING", 1.1)
     backbone = load_backbone("puppet", "cuda")
-    assert torch.equal(video(backbone), eager(backbone))
+    for _ in range(3):  # a second one would be recorded
+        assert torch.equal(video(backbone), eager(backbone))
     assert backbone.recorder is not None and backbone.recorder.recorded == 0
+
+
+def test_the_embedded_model_waits_for_python_and_is_recorded():
+    backbone = load_backbone("puppet", "cuda")
+    for _ in range(3):
+        assert torch.equal(video(backbone), eager(backbone))
+    assert backbone.recorder is not None and backbone.recorder.recorded == 1
 
 
 def test_what_cannot_be_recorded_runs_as_before(backbone, caplog):

@@ -23,11 +23,12 @@ def row(
     right: bool,
     appearance: float = 0.8,
     copied: bool = False,
+    first: bool = False,
     seed: int = 0,
     reference: str = "",
     part: Part = Part.CUSTOMIZED,
 ) -> Measurement:
-    """One video of a motion and prompt."""
+    """One video of a motion and prompt; copied from any training frame, or from a first one."""
     question = Question(
         *(part, slug(motion), motion, prompt, 0, f"prompt {prompt}"),
         reference=reference,
@@ -35,7 +36,6 @@ def row(
         training_seed=seed if part is Part.CUSTOMIZED else None,
         training="clips",
     )
-    nearest = NearestFrame(0.9 if copied else 0.1, 0, 0, 0)
     scores = Scores(
         said=motion if right else "waving",
         probabilities=(1.0,),
@@ -45,8 +45,8 @@ def row(
         consistency=0.9,
         appearance=appearance,
         alignment=0.5 if right else 0.4,
-        copy_any=nearest,
-        copy_first=nearest,
+        copy_any=NearestFrame(0.9 if copied else 0.1, 0, 0, 1),
+        copy_first=NearestFrame(0.8 if first else 0.05, 0, 0, 0),
     )
     return Measurement(question, scores)
 
@@ -58,10 +58,13 @@ def look(
     *,
     appearance: float = 0.8,
     copies: int = 0,
+    firsts: int = 0,
     final: bool = True,
     prompts: int = PROMPTS,
 ) -> Look:
-    """A delta of a cell: its first ``rights`` prompts are right, its first ``copies`` copied."""
+    """A delta of a cell: its first ``rights`` prompts are right, its first ``copies`` copied, of
+    these the first ``firsts`` from a clip's first frame.
+    """
     rows = tuple(
         row(
             cell.motion,
@@ -69,6 +72,7 @@ def look(
             right=prompt < rights,
             appearance=appearance,
             copied=prompt < copies,
+            first=prompt < firsts,
             seed=cell.seed,
             reference=f"{cell.name}@{step}",
         )
@@ -77,10 +81,15 @@ def look(
     return Look(cell, step, final, rows)
 
 
-def controls(motion: str, *, known: int = 0, copies: int = 0) -> list[Measurement]:
-    """The base in words, right in its first ``known`` prompts, and real clips."""
+def controls(motion: str, *, known: int = 0, copies: int = 0, firsts: int = 0) -> list[Measurement]:
+    """The base in words, right in its first ``known`` prompts, and real clips, of which some count
+    as copies.
+    """
     base = [row(motion, n, right=n < known, part=Part.BASE) for n in range(PROMPTS)]
-    real = [row(motion, n, right=True, copied=n < copies, part=Part.REAL) for n in range(PROMPTS)]
+    real = [
+        row(motion, n, right=True, copied=n < copies, first=n < firsts, part=Part.REAL)
+        for n in range(PROMPTS)
+    ]
     return base + real
 
 

@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 from motion_ray.reproduction.outlook import Outlook
-
-
-class Clock:
-    """A clock that is set."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.waiting import Clock
 
 
 def test_the_pace_of_a_stage_is_that_of_its_own_videos() -> None:

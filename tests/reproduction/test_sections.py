@@ -146,7 +146,7 @@ def test_controls_and_where_trainings_ended_stand_in_the_report() -> None:
     cells = [Cell("ours", motion, 0) for motion in ("dabbing", "drumming")]
     findings = Findings(
         [look(cell, 900, 20) for cell in cells],
-        [*controls("dabbing", copies=3), *controls("drumming")],
+        [*controls("dabbing", copies=3, firsts=1), *controls("drumming")],
         threshold=THRESHOLD,
     )
     trained = tuple(
@@ -164,6 +164,7 @@ def test_controls_and_where_trainings_ended_stand_in_the_report() -> None:
     assert last.rows[0].title == "real clips that were not trained on"
     assert real["motion accuracy"].startswith("100.0 %")
     assert real["copying, any frame"].startswith("5.0 %")
+    assert real["copying, first frames"].startswith("1.7 %")
     assert real["accuracy reversed"].startswith("0.0 %")
     assert [row.title for row in last.rows[1:]] == ["base model, asked in words", "ours"]
     assert (figure.papers, beyond.papers) == (True, False)

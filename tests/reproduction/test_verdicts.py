@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from motion_ray.evaluation.measurement import Measurement, Part
+from motion_ray.evaluation.scoreboard import COPYING_FIRST
 from motion_ray.reproduction.cells import Cell
 from motion_ray.reproduction.claims import Word
 from motion_ray.reproduction.experiment import BASE, COPYING, JUMPING, KICKING
@@ -27,11 +28,13 @@ def test_without_looks_of_one_appearance_nothing_is_compared():
 
 
 def test_copying_is_refused_where_real_clips_count_as_copies_too():
-    looks = [look(OURS, 1, 5, copies=3), look(Cell("spatial-all", "dabbing", 0), 1, 5, copies=20)]
+    theirs = look(Cell("spatial-all", "dabbing", 0), 1, 5, copies=20)
+    looks = [look(OURS, 1, 5, copies=3, firsts=2), theirs]
     sound = Findings(looks, controls("dabbing"), threshold=THRESHOLD)
     assert judged(sound, "table2a")[1].word is Word.REPRODUCED
     group = sound.group("ours")
-    assert group is not None and group.scores[COPYING].value == pytest.approx(0.1)
+    assert group is not None and group.scores[COPYING].value == pytest.approx(3 / 30)
+    assert group.scores[COPYING_FIRST].value == pytest.approx(2 / 30)
     wrong = Findings(looks, controls("dabbing", copies=9), threshold=THRESHOLD)
     verdict = judged(wrong, "table2a")[1]
     assert verdict.word is Word.NOT_RUN and "count as copies" in verdict.because

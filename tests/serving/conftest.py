@@ -16,13 +16,14 @@ from motion_ray.serving.logs import JsonLines
 from motion_ray.serving.results import ResultFolder
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from tests.serving.fake_engine import FakeEngine
-from tests.serving.job_samples import Clock
+from tests.serving.job_samples import NOON
 from tests.serving.toy import Library, ToyBase
+from tests.waiting import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(NOON)
 
 
 @pytest.fixture

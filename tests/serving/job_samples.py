@@ -1,4 +1,4 @@
-"""Jobs, their store and a clock, for tests of the job store."""
+"""Jobs and their store, for tests of it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,11 @@ from motion_ray.serving.jobs import (
     NewJob,
 )
 from motion_ray.serving.sqlite_jobs import DAY, SqliteJobStore
+from tests.waiting import Clock
 
 FREE = AdmissionLimits()
 DONE = JobResult(f"video_{'0' * 32}.1.mp4", 10, "ab" * 32)
-
-
-class Clock:
-    """Unix seconds that tests set: noon of some day."""
-
-    def __init__(self) -> None:
-        self.now = 20_000 * DAY + 43_200.0
-
-    def __call__(self) -> float:
-        return self.now
+NOON = 20_000 * DAY + 43_200.0  # of some day, in unix seconds
 
 
 def clocked_store(folder: Path, clock: Clock) -> SqliteJobStore:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,14 +10,16 @@ import pytest
 from motion_ray.errors import DeltaError, UnknownMotionError
 from motion_ray.serving.flights import SingleFlight
 from motion_ray.serving.negative import NegativeCache
+from tests.waiting import until
 
 
 def test_of_many_one_works_and_all_get_its_result():
     flights: SingleFlight[int] = SingleFlight()
     runs, start = [], threading.Barrier(16)
+    all_ask = threading.Event()
 
     def work() -> int:
-        time.sleep(0.2)
+        assert all_ask.wait(20)
         runs.append(1)
         return 7
 
@@ -27,15 +28,17 @@ def test_of_many_one_works_and_all_get_its_result():
         return flights.run("key", work)
 
     with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(ask, range(16)))
+        answers = pool.map(ask, range(16))
+        until(lambda: flights.joined == 15)
+        all_ask.set()
+        found = list(answers)
     assert [value for value, _ in found] == [7] * 16
     assert sum(led for _, led in found) == len(runs) == 1
-    assert flights.joined == 15
 
 
 def test_different_keys_do_not_wait_for_each_other():
     flights: SingleFlight[int] = SingleFlight()
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=20)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda key: flights.run(key, both.wait), "ab"))
 
@@ -46,7 +49,7 @@ def test_a_failure_reaches_everybody_and_the_next_one_tries_again():
     waiting = threading.Event()
 
     def fail() -> int:
-        waiting.wait(10)
+        assert waiting.wait(20)
         raise DeltaError("x", "is broken")
 
     def ask(_: int) -> str:
@@ -59,8 +62,7 @@ def test_a_failure_reaches_everybody_and_the_next_one_tries_again():
 
     with ThreadPoolExecutor(4) as pool:
         results = pool.map(ask, range(4))
-        while flights.joined < 3:
-            time.sleep(0.001)
+        until(lambda: flights.joined == 3)
         waiting.set()
         assert list(results) == ["x: is broken"] * 4
     assert flights.run("key", lambda: 1) == (1, True)
@@ -73,7 +75,7 @@ def test_an_interrupted_leader_hands_over():
 
     def interrupted() -> int:
         entered.set()
-        interrupt.wait(10)
+        assert interrupt.wait(20)
         raise KeyboardInterrupt
 
     def lead() -> None:
@@ -82,13 +84,12 @@ def test_an_interrupted_leader_hands_over():
 
     with ThreadPoolExecutor(2) as pool:
         leader = pool.submit(lead)
-        entered.wait(10)
+        assert entered.wait(20)
         follower = pool.submit(flights.run, "key", lambda: 5)
-        while flights.joined < 1:
-            time.sleep(0.001)
+        until(lambda: flights.joined == 1)
         interrupt.set()
-        leader.result(10)
-        assert follower.result(10) == (5, True)
+        leader.result(20)
+        assert follower.result(20) == (5, True)
 
 
 # --- the negative cache ---------------------------------------------------------------------------

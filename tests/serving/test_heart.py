@@ -31,18 +31,25 @@ class DeafStore:
 
 
 def test_a_store_that_is_away_for_a_moment_ends_nothing(store, monkeypatch):
-    monkeypatch.setattr(heart, "PACE_S", 0.01)
+    monkeypatch.setattr(heart, "LOOK_S", 0.01)
     deaf: Any = DeafStore()
     job = accept(store)
-    with heart.Heart(deaf, job.claim, lease_s=0.5) as beats:
+    with heart.Heart(deaf, job.claim, lease_s=100) as beats:
         until(lambda: deaf.calls >= 2)
         assert not beats.lost
         deaf.broken = False
         calls = deaf.calls
-        until(lambda: deaf.calls > calls)
+        until(lambda: deaf.calls > calls + 1)
         assert not beats.lost
-        deaf.broken = True
+
+
+def test_a_claim_that_could_not_be_renewed_in_its_time_is_lost(store):
+    deaf: Any = DeafStore()
+    with heart.Heart(deaf, accept(store).claim, lease_s=0.2) as beats:
         until(lambda: beats.lost)
+        calls = deaf.calls
+        time.sleep(0.2)
+    assert deaf.calls == calls, "nobody asks for it any more"
 
 
 def test_progress_costs_one_write_a_second_and_a_look_costs_none(store, monkeypatch):
@@ -54,12 +61,17 @@ def test_progress_costs_one_write_a_second_and_a_look_costs_none(store, monkeypa
     job = store.start(accept(store).id, "one", 100)
     started = time.monotonic()
     with heart.Heart(store, job.claim, lease_s=100) as beating:
-        for step in range(30):
-            beating.step(step + 1, 30)
+        beating.step(1, 30)
+        until(lambda: bool(beats))
+        for step in range(2, 31):
             time.sleep(0.04)
-    assert 2 <= len(beats) <= 2 + time.monotonic() - started  # the first, the last, one a second
+            asked = len(beats) + len(looks)
+            beating.step(step, 30)
+            until(lambda asked=asked: len(beats) + len(looks) > asked)
+        until(lambda: beats[-1][2:] == (30, 30))
+    # The first, the last, and one a second.
+    assert 3 <= len(beats) <= 2 + time.monotonic() - started
     assert beats[0][2:] == (1, 30)
-    assert len(looks) >= 5
     with heart.Heart(store, job.claim, lease_s=100) as beating:
         store.cancel(job.id)
         until(lambda: beating.cancelling)

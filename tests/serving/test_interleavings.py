@@ -200,6 +200,34 @@ def test_a_generation_tells_how_long_and_from_where(backbone, store, catalog, ex
     pool.close()
 
 
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # diffusers with NumPy 2
+def test_a_video_is_made_as_its_spec_says(backbone, store, catalog):
+    _, pool = engine_for(backbone, store, catalog, 10)
+    engine = MotionEngine(backbone, pool, catalog, scheduler="dpmsolver++", precision="fp32")
+    spec = GenerationSpec(
+        prompt="a hat",
+        negative_prompt="a robot",
+        width=24,
+        height=16,
+        frames=3,
+        fps=5,
+        steps=2,
+        guidance=3.5,
+        seed=11,
+    )
+    sampling = SamplingConfig(
+        scheduler="dpmsolver++", steps=2, guidance=3.5, negative_prompt="a robot", fps=5
+    )
+    clips = ClipConfig(frames=3, height=16, width=24)
+    generator = VideoGenerator(backbone, sampling, clips, "fp32", batch_size=1)
+    assert engine._generator(spec) == generator
+    video = engine.generate(spec, engine.mix(spec)).video
+    [alone] = generator.generate(["a hat"], [11])
+    assert (video.prompt, video.seed, video.fps) == ("a hat", 11, 5)
+    assert fingerprint(video) == fingerprint(alone)
+    pool.close()
+
+
 def test_a_cancelled_generation_gives_everything_back(backbone, store, catalog, expected):
     engine, pool = engine_for(backbone, store, catalog, 10)
     spec = spec_of(catalog, "arms").model_copy(update={"steps": 2})

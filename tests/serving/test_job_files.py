@@ -18,7 +18,8 @@ from motion_ray.serving.job_database import APPLICATION, MIGRATIONS, JobDatabase
 from motion_ray.serving.results import ResultFolder, sweep, tidy
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from tests.disks import small_disk
-from tests.serving.job_samples import FREE, Clock, clocked_store, create, new, started
+from tests.serving.job_samples import FREE, NOON, clocked_store, create, new, started
+from tests.waiting import Clock
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_rows_and_videos_go_together(store, clock, tmp_path):
 
 
 def test_what_a_killed_worker_left_is_removed_after_a_while(store, tmp_path):
-    clock = Clock()
+    clock = Clock(NOON)
     results = ResultFolder(tmp_path / "results", grace_s=50, clock=clock)
     job = started(store, create(store))
     result = results.keep(job.claim, lambda path: path.write_bytes(b"x"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from motion_ray.errors import (
     OverloadedError,
     QuotaError,
 )
+from motion_ray.serving import sqlite_jobs
 from motion_ray.serving.jobs import (
     DEADLINE_EXCEEDED,
     AdmissionLimits,
@@ -22,7 +24,7 @@ from motion_ray.serving.jobs import (
     JobFailure,
     JobState,
 )
-from motion_ray.serving.sqlite_jobs import SqliteJobStore
+from motion_ray.serving.sqlite_jobs import DAY, USAGE_KEPT, SqliteJobStore
 from tests.serving.job_samples import DONE, FREE, clocked_store, create, kinds, new, started
 
 
@@ -53,6 +55,15 @@ def test_a_job_from_acceptance_to_success(store, clock):
     assert found.request == {"prompt": "a robot"} and found.deadline == job.deadline
     assert kinds(store, job) == ["queued", "started", "progress", "succeeded"]
     assert store.usage("ann").jobs == 1 and store.usage("ann").seconds == 3.0
+
+
+def test_progress_never_goes_back(store):
+    job = started(store, create(store))
+    for done, total in ((3, 15), (2, 14), (0, 0)):
+        store.beat(job.claim, 10, done, total)
+        found = store.get(job.id)
+        assert (found.done, found.total) == (3, 15)
+    assert kinds(store, job) == ["queued", "started", "progress"]
 
 
 def test_ids_cannot_be_guessed_and_events_are_in_order(store):
@@ -165,15 +176,35 @@ def test_deleting_a_running_job_stops_it_first(store):
     assert store.delete(job.id).cancelling
     assert store.expire() == [] and store.beat(job.claim, 10).cancelling
     store.stopped(job.claim)
-    assert store.expire() == []
+    assert kinds(store, job)[-1] == "cancelled"
+    assert store.expire() == [] and kinds(store, job) == []  # with its row, and that at once
     with pytest.raises(JobExpiredError):
         store.get(job.id)
+
+
+def test_the_video_of_a_job_that_was_deleted_while_it_ran_goes_at_once(store):
+    job = started(store, create(store))
+    store.delete(job.id)
+    assert store.succeed(job.claim, DONE, {})
+    assert store.expire() == [DONE.file]
 
 
 def test_deleting_a_queued_job_cancels_it(store):
     job = create(store)
     assert store.delete(job.id).state is JobState.CANCELLED
     assert store.queued() == [] and store.page().jobs == ()
+
+
+def test_so_many_jobs_go_at_a_time(store, clock, monkeypatch):
+    """Nobody waits to write while a day's jobs are removed."""
+    monkeypatch.setattr(sqlite_jobs, "EXPIRED_AT_ONCE", 2)
+    files = [f"video_{number:032x}.1.mp4" for number in range(5)]
+    for file in files:
+        store.succeed(started(store, create(store)).claim, replace(DONE, file=file), {})
+    clock.now += 100
+    gone = [store.expire() for _ in range(4)]
+    assert [len(each) for each in gone] == [2, 2, 1, 0]
+    assert sorted(file for each in gone for file in each) == files
 
 
 # --- workers that go silent -----------------------------------------------------------------------
@@ -372,6 +403,16 @@ def test_a_client_has_so_many_seconds_a_day(store, clock):
     store.fail(again.claim, JobFailure("x", "y"))
     with pytest.raises(QuotaError, match="30 seconds were used today, the limit is 30"):
         store.create(new("ann"), limits)
+
+
+def test_what_a_client_used_is_known_for_a_month(store, clock):
+    create(store, "ann")
+    noon = clock.now
+    for days, jobs in ((0, 1), (USAGE_KEPT, 1), (USAGE_KEPT + 1, 0)):
+        clock.now = noon + days * DAY
+        store.expire()
+        clock.now = noon
+        assert store.usage("ann").jobs == jobs
 
 
 # --- lists and owners -----------------------------------------------------------------------------

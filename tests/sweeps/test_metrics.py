@@ -16,7 +16,7 @@ def test_prometheus_reads_what_is_written(tmp_path: Path) -> None:
     trials = {each.identity: each for each in (trial(n) for n in range(3))}
     done, runs, waits = trials
     statuses = {
-        done: TrialStatus(TrialState.FINISHED, attempts=2, step=100, seconds=200.0),
+        done: TrialStatus(TrialState.FINISHED, attempts=2, step=100, seconds=1234567.8),
         runs: TrialStatus(TrialState.RUNNING, attempts=1),
         waits: TrialStatus(),
     }
@@ -34,7 +34,7 @@ def test_prometheus_reads_what_is_written(tmp_path: Path) -> None:
     assert samples["motion_ray_sweep_attempts_total", None] == 3
     assert samples["motion_ray_sweep_steps", None] == 140
     assert samples["motion_ray_sweep_slots_busy", None] == 1
-    assert samples["motion_ray_sweep_trial_seconds_total", None] == 200.0
+    assert samples["motion_ray_sweep_trial_seconds_total", None] == 1234567.8  # not rounded
     assert samples["motion_ray_sweep_seconds_left", None] == table.totals.seconds_left
     assert families["motion_ray_sweep_attempts"].type == "counter"
     [sample, *_] = families["motion_ray_sweep_trials"].samples

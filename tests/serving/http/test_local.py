@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,9 +78,16 @@ def test_accepted_jobs_are_handed_out_without_looking_at_everything(server, monk
 
 
 def test_what_is_left_over_is_looked_for_now_and_then(server, monkeypatch):
+    times: list[float] = []  # that it was told; during a sweep the last one is its round's
     swept: list[float] = []
+
+    def monotonic() -> float:
+        times.append(time.monotonic())
+        return times[-1]
+
+    monkeypatch.setattr(local, "time", SimpleNamespace(monotonic=monotonic))
     monkeypatch.setattr(local, "SWEEP_S", 0.3)
-    monkeypatch.setattr(local, "sweep", lambda *args: swept.append(time.monotonic()))
+    monkeypatch.setattr(local, "sweep", lambda *args: swept.append(times[-1]))
     made = backend(server, tick_s=0.02)
 
     async def story() -> None:
