@@ -40,7 +40,7 @@ own: `http_options` in `serve.yaml`, or `serve start --http-port`."""
 FILE = """\
 `config=FILE` on Ray Serve, where the arguments above win, and device, threads, address and port are
 not the file's to say. `python -m motion_ray.serving.http --config FILE` takes `site` without
-`base_name`, `studio.pool` and `server`, and refuses the rest."""
+`base_name`, `studio.pool`, `studio.disk_bytes` and `server`, and refuses the rest."""
 
 
 def page() -> str:

@@ -172,7 +172,7 @@ def test_recipe_files(tmp_path):
         with pytest.raises(ConfigError, match="not valid YAML"):
             load_config(str(file), motion="m")
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"not valid YAML .*; for example"):
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
         load_config(str(file), motion="m")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(str(tmp_path / "none.yaml"), motion="m")

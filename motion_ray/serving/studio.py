@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from motion_ray.backbones.unet3d import load_backbone
+from motion_ray.backbones.unet3d import UNet3DBackbone, load_backbone
 from motion_ray.data.video import write_video
 from motion_ray.errors import RunFolderError
 from motion_ray.serving.engine import MotionEngine
@@ -46,6 +47,70 @@ class StudioConfig(BaseModel):
     replica: ReplicaConfig = ReplicaConfig()
 
 
+@dataclass(frozen=True)
+class Equipment:
+    """What makes videos, over one base model.
+
+    Attributes:
+        replica: takes jobs.
+        pool: motions.
+        engine: generates.
+        profile: the model that is served.
+    """
+
+    replica: Replica
+    pool: MotionPool
+    engine: MotionEngine
+    profile: ServingProfile
+
+    def warm_up(self) -> float:
+        """Make a short video for nobody, before the first one for somebody; the seconds taken."""
+        started = time.perf_counter()
+        self.engine.generate(first_spec(self.profile), Mix())
+        seconds = time.perf_counter() - started
+        log.info("warm after %.1f seconds", seconds)
+        return seconds
+
+
+def equip(
+    name: str,
+    site: Site,
+    backbone: UNet3DBackbone,
+    config: StudioConfig,
+    *,
+    ended: Callable[[], None] | None = None,
+    watch: Watch | None = None,
+) -> Equipment:
+    """Put a replica over a loaded base model.
+
+    Args:
+        name: unique among replicas and restarts.
+        site: what it shares with others.
+        backbone: the base model.
+        config: equipment.
+        ended: see :class:`motion_ray.serving.replica.Replica`.
+        watch: the same.
+
+    Raises:
+        RunFolderError: there is no folder for copies of motions.
+    """
+    pool = MotionPool(_source(site, config.disk_bytes), backbone, config.pool)
+    engine = MotionEngine(
+        backbone, pool, site.catalog, scheduler=config.scheduler, precision=config.precision
+    )
+    replica = Replica(
+        name,
+        engine,
+        site.jobs,
+        site.results,
+        write_file,
+        config.replica,
+        ended=ended,
+        watch=watch,
+    )
+    return Equipment(replica, pool, engine, site.profile)
+
+
 class Studio:
     """See the top of this file; made by :meth:`open`.
 
@@ -54,18 +119,10 @@ class Studio:
         pool: its motions.
     """
 
-    def __init__(
-        self,
-        name: str,
-        replica: Replica,
-        pool: MotionPool,
-        engine: MotionEngine,
-        profile: ServingProfile,
-        queue: int,
-    ) -> None:
-        self.station = Station(name, replica, pool, queue)
-        self.pool = pool
-        self._replica, self._engine, self._profile = replica, engine, profile
+    def __init__(self, name: str, equipment: Equipment, queue: int) -> None:
+        self.station = Station(name, equipment.replica, equipment.pool, queue)
+        self.pool = equipment.pool
+        self._equipment = equipment
 
     @classmethod
     def open(
@@ -98,38 +155,17 @@ class Studio:
         device = "cuda" if config.device == "gpu" else "cpu"
         backbone = load_backbone(site.base, device, config.precision)
         opened = open_site(site, retention_s, backbone)
-        pool = MotionPool(_source(opened, config.disk_bytes), backbone, config.pool)
-        engine = MotionEngine(
-            backbone,
-            pool,
-            opened.catalog,
-            scheduler=config.scheduler,
-            precision=config.precision,
-        )
-        replica = Replica(
-            name,
-            engine,
-            opened.jobs,
-            opened.results,
-            write_file,
-            config.replica,
-            ended=ended,
-            watch=watch,
-        )
-        return cls(name, replica, pool, engine, opened.profile, config.replica.queue)
+        equipment = equip(name, opened, backbone, config, ended=ended, watch=watch)
+        return cls(name, equipment, config.replica.queue)
 
     def warm_up(self) -> float:
-        """Make a short video for nobody, before the first one for somebody; the seconds taken."""
-        started = time.perf_counter()
-        self._engine.generate(first_spec(self._profile), Mix())
-        seconds = time.perf_counter() - started
-        log.info("warm after %.1f seconds", seconds)
-        return seconds
+        """See :meth:`Equipment.warm_up`."""
+        return self._equipment.warm_up()
 
     def close(self, seconds: float) -> None:
         """Start nothing more; what runs may go on for so long, then it is given back."""
         self.station.close()
-        self._replica.close(seconds)
+        self._equipment.replica.close(seconds)
         self.pool.close()
 
 

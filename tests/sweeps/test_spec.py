@@ -126,7 +126,7 @@ def test_a_missing_and_a_broken_file_are_told(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     for text, rule in [
         ("a: [", "not valid YAML"),
-        ("- a", "holds keys and values"),
+        ("- a", "is no mapping of settings"),
         ("recipe: 2024-02-30", "not valid YAML"),
         (f"motions: {'[' * 5000}", "not valid YAML"),
     ]:

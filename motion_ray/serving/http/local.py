@@ -55,7 +55,7 @@ class LocalBackend:
         pool: MotionPool,
         jobs: JobStore,
         results: ResultFolder,
-        warm_up: Callable[[], None],
+        warm_up: Callable[[], object],
         *,
         tick_s: float = 2.0,
         grace_s: float = 5.0,

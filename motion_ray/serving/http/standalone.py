@@ -7,19 +7,15 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from motion_ray.backbones.unet3d import load_backbone
-from motion_ray.serving.engine import MotionEngine
 from motion_ray.serving.http.config import ServerConfig
 from motion_ray.serving.http.local import MOST_QUEUED, LocalBackend, fresh_name
 from motion_ray.serving.http.ports import Services
 from motion_ray.serving.keys import ApiKeys
-from motion_ray.serving.mix import Mix
-from motion_ray.serving.pool import MotionPool, PoolConfig
-from motion_ray.serving.profiles import first_spec
+from motion_ray.serving.pool import PoolConfig
 from motion_ray.serving.registration import AllowedSources
-from motion_ray.serving.replica import Replica, ReplicaConfig
+from motion_ray.serving.replica import ReplicaConfig
 from motion_ray.serving.site import SiteConfig, open_site
-from motion_ray.serving.sources import StoreSource
-from motion_ray.serving.studio import write_file
+from motion_ray.serving.studio import StudioConfig, equip
 from motion_ray.serving.uploads import BaseLayout
 
 
@@ -35,6 +31,9 @@ class LocalStudio(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pool: PoolConfig = Field(default=PoolConfig(), description="memory for motions")
+    disk_bytes: int = Field(
+        default=32 * 2**30, ge=0, description="of copies, if the store of motions is distant"
+    )
 
 
 class StandaloneConfig(BaseModel):
@@ -70,24 +69,11 @@ def open_services(settings: StandaloneConfig, device: str | None = None) -> Serv
     sources = AllowedSources.of(config.sources)
     backbone = load_backbone(settings.site.base, device)
     site = open_site(settings.site, config.retention_s, backbone)
-    pool = MotionPool(StoreSource(site.deltas), backbone, settings.studio.pool)
-    engine = MotionEngine(backbone, pool, site.catalog)
     name = fresh_name()
     queue = MOST_QUEUED if config.queued is None else max(1, config.queued)  # 0 admits nobody
-    replica = Replica(
-        name,
-        engine,
-        site.jobs,
-        site.results,
-        write_file,
-        ReplicaConfig(queue=queue),
-        ended=lambda: backend.ended(),
-    )
-
-    def warm_up() -> None:
-        engine.generate(first_spec(site.profile), Mix())
-
-    backend = LocalBackend(name, replica, pool, site.jobs, site.results, warm_up)
+    studio = StudioConfig(**dict(settings.studio), replica=ReplicaConfig(queue=queue))
+    made = equip(name, site, backbone, studio, ended=lambda: backend.ended())
+    backend = LocalBackend(name, made.replica, made.pool, site.jobs, site.results, made.warm_up)
     return Services(
         profile=site.profile,
         jobs=site.jobs,

@@ -54,7 +54,7 @@ def test_the_file_says_what_the_command_line_does_not(tmp_path):
     file = tmp_path / "serving.yaml"
     file.write_text("""
 site: {base: a, store: b, limits: {steps: 50}}
-studio: {pool: {device_bytes: 1000}}
+studio: {pool: {device_bytes: 1000}, disk_bytes: 5}
 server: {port: 1, queued: 7, retention_s: 60, allowed_origins: [https://studio.example]}
 """)
     words = ["--config", str(file), "--motions", "c", "--port", "2"]
@@ -62,7 +62,8 @@ server: {port: 1, queued: 7, retention_s: 60, allowed_origins: [https://studio.e
     assert (found.site.base, found.site.store, found.site.limits.steps) == ("a", "c", 50)
     assert (found.server.port, found.server.queued, found.server.retention_s) == (2, 7, 60)
     assert found.server.allowed_origins == ("https://studio.example",)
-    assert found.studio.pool.device_bytes == 1000 and found.site.state == Path("serving")
+    assert (found.studio.pool.device_bytes, found.studio.disk_bytes) == (1000, 5)
+    assert found.site.state == Path("serving")
     assert settings_from(arguments().parse_args([])) == StandaloneConfig()
 
 
@@ -81,6 +82,12 @@ def test_a_server_that_admits_no_job_starts(tmp_path):
         server=ServerConfig(queued=0),
     )
     assert open_services(settings, "cpu").profile is not None
+
+
+def test_motions_of_a_distant_store_are_kept_on_this_machine(tmp_path):
+    settings = StandaloneConfig(site=LocalSite(store="memory://motions", state=tmp_path / "state"))
+    open_services(settings, "cpu")
+    assert (tmp_path / "state" / "motions" / "0").is_dir()
 
 
 @pytest.mark.slow
