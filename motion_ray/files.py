@@ -20,22 +20,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from motion_ray.errors import MotionRayError
-from motion_ray.manifest import MANIFEST, describe, plain_files, sha256_of, verify_manifest
+from motion_ray.manifest import MANIFEST, describe, plain_files
 from motion_ray.temporaries import is_temporary, temporary_name, writer_is_gone
-
-__all__ = [
-    "atomic_directory",
-    "create_bytes_exclusive",
-    "faults_explained",
-    "fsync_directory",
-    "remove_directory",
-    "remove_stale",
-    "sha256_of",
-    "verify_manifest",
-    "write_bytes_atomic",
-    "write_new_file",
-    "write_text_atomic",
-]
 
 log = logging.getLogger(__name__)
 
@@ -277,7 +263,7 @@ def _temporary_beside(
     except BaseException as fault:
         # Looked at while the temporary still fills the disk: once it is gone there is space again.
         cause = _storage_fault(fault, final)
-        needed = max(expected_bytes, _bytes_below(temporary))
+        needed = max(expected_bytes, bytes_below(temporary))
         _discard(temporary)
         if cause is None:
             raise
@@ -341,7 +327,7 @@ def _existing(path: Path) -> Path:
     return next(each for each in (absolute, *absolute.parents) if os.path.exists(each))
 
 
-def _bytes_below(path: Path) -> int:
-    """Bytes in a temporary file or directory, which may not exist."""
+def bytes_below(path: Path) -> int:
+    """Bytes in a file or directory, which may not exist."""
     files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
     return sum(each.stat().st_size for each in files)

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from motion_ray.errors import MotionRayError
+from motion_ray.errors import BaseModelError, MotionRayError
 
 MANIFEST = "manifest.json"
 FORMAT = "motion_ray.manifest/1"
@@ -207,3 +207,20 @@ def _compare_names(
     if extra := sorted(found - declared):
         rule = "does not belong here: the manifest does not name it"
         raise error(f"{directory / extra[0]}", rule, "remove it")
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a model folder.
+
+    Raises:
+        BaseModelError: it cannot be read, or is something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BaseModelError(
+            str(path), f"is no readable JSON: {error}", "use another copy"
+        ) from None
+    if not isinstance(values, dict):
+        raise BaseModelError(str(path), "is no JSON object", "use another copy")
+    return values

@@ -24,11 +24,10 @@ from motion_ray.files import (
     create_bytes_exclusive,
     remove_directory,
     remove_stale,
-    sha256_of,
-    verify_manifest,
     write_bytes_atomic,
     write_text_atomic,
 )
+from motion_ray.manifest import sha256_of, verify_manifest
 from motion_ray.temporaries import is_temporary, temporary_name, writer_is_gone
 from tests.disks import small_disk
 

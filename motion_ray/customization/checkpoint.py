@@ -16,12 +16,12 @@ from pathlib import Path
 from motion_ray.errors import CheckpointError
 from motion_ray.files import (
     atomic_directory,
+    bytes_below,
     fsync_directory,
     remove_directory,
     remove_stale,
-    verify_manifest,
 )
-from motion_ray.manifest import may_pass, reading
+from motion_ray.manifest import may_pass, reading, verify_manifest
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class CheckpointFolder:
                 remove_directory(final)
         size, consequence = 0, ""
         if (previous := self._newest_complete()) is not None:
-            size = _size(self._directory(previous))
+            size = bytes_below(self._directory(previous))
             consequence = f"the previous checkpoint (step {previous}) is still loadable"
         with atomic_directory(
             final, CheckpointError, expected_bytes=size, consequence=consequence
@@ -182,11 +182,6 @@ class CheckpointFolder:
         except CheckpointError as damage:
             return damage
         return None
-
-
-def _size(directory: Path) -> int:
-    """Bytes in a checkpoint."""
-    return sum(each.stat().st_size for each in directory.rglob("*") if each.is_file())
 
 
 @contextlib.contextmanager

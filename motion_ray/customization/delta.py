@@ -34,8 +34,8 @@ from motion_ray.customization.swap import (
     row_misfit,
 )
 from motion_ray.errors import DeltaError
-from motion_ray.files import atomic_directory, verify_manifest, write_new_file
-from motion_ray.manifest import canonical_json, read_limited, reading
+from motion_ray.files import atomic_directory, write_new_file
+from motion_ray.manifest import canonical_json, read_limited, reading, verify_manifest
 from motion_ray.tensors import DTYPES, read_tensors, tensors_sha256, write_tensors
 
 FORMAT = "motion_ray.delta/1"

@@ -7,9 +7,8 @@ something to maximise. What is kept is the last validated step above the floor.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from motion_ray.config import AppearanceFloor, ValidationConfig
 from motion_ray.data.video import write_video
@@ -39,10 +38,6 @@ class StoppingState:
     stopped: bool = False
     failed: int | None = None
     pending: int | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
     def floor(self, rule: AppearanceFloor) -> float:
         """The floor as an absolute score; a relative one needs :attr:`base_score`."""

@@ -17,6 +17,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Set
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -174,7 +175,7 @@ class Trainer:
         """
         self._engine.save(directory)
         save_file({"noise": self._noise.get_state(), **self._ambient}, directory / RNG)
-        state = {"step": self.step, "stopping": self.stopping.as_dict()}
+        state = {"step": self.step, "stopping": asdict(self.stopping)}
         (directory / STATE).write_text(json.dumps(state))
 
     def release(self) -> None:

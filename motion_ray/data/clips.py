@@ -26,7 +26,7 @@ from motion_ray.data.motion_file import (
 )
 from motion_ray.errors import DataError
 from motion_ray.evaluation.prompts import TOKEN, contains_word
-from motion_ray.files import sha256_of
+from motion_ray.manifest import sha256_of
 from motion_ray.types import CaptionedClip
 
 log = logging.getLogger(__name__)

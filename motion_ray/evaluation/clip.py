@@ -8,11 +8,10 @@ embedding width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import open_clip
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from motion_ray.errors import BaseModelError, ConfigError
-from motion_ray.manifest import MANIFEST, sha256_of, verify_manifest
+from motion_ray.manifest import MANIFEST, read_json_object, sha256_of, verify_manifest
 
 EMBEDDED = "puppet"
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "assets" / "clip"
@@ -208,7 +207,7 @@ def _check_folder(folder: Path, *, must_have_manifest: bool) -> Path:
     config = folder / CONFIG
     if not config.is_file():
         raise BaseModelError(str(config), "is missing", "the folder must be in open_clip's layout")
-    if "model_cfg" not in _read_json(config):
+    if "model_cfg" not in read_json_object(config):
         raise BaseModelError(
             str(config), "has no model_cfg", "the folder must be in open_clip's layout"
         )
@@ -218,15 +217,3 @@ def _check_folder(folder: Path, *, must_have_manifest: bool) -> Path:
     raise BaseModelError(
         str(folder / WEIGHTS[0]), "is missing; only safetensors are read", "save the weights so"
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BaseModelError(
-            str(path), f"is no readable JSON: {error}", "use another copy"
-        ) from None
-    if not isinstance(values, dict):
-        raise BaseModelError(str(path), "is no JSON object", "use another copy")
-    return values

@@ -12,6 +12,7 @@ from torch import Tensor
 from motion_ray.errors import CheckpointError
 from motion_ray.evaluation.clip import CONFIG, WEIGHTS
 from motion_ray.evaluation.clip_data import known_words
+from motion_ray.evaluation.motion_model import halved
 from motion_ray.files import atomic_directory
 from motion_ray.manifest import canonical_json
 from motion_ray.tensors import write_tensors
@@ -83,11 +84,6 @@ def write_model_folder(
     Raises:
         CheckpointError: the folder exists, or the disk is full.
     """
-    # Running statistics stay in single precision: small variances would vanish in half.
-    halved = {
-        name: v if "running_" in name or not v.is_floating_point() else v.half()
-        for name, v in weights.items()
-    }
     tokenizer = build_tokenizer()
     config = model_config(tokenizer.get_vocab_size())
     # Padding and truncation are open_clip's business at use.
@@ -102,7 +98,7 @@ def write_model_folder(
         "model_max_length": CONTEXT,
     }
     with atomic_directory(out, CheckpointError) as folder:
-        write_tensors(folder / WEIGHTS[0], halved)
+        write_tensors(folder / WEIGHTS[0], halved(weights))
         (folder / CONFIG).write_text(canonical_json(config))
         tokenizer.save(str(folder / "tokenizer.json"))
         (folder / "tokenizer_config.json").write_text(canonical_json(tokenizer_config))

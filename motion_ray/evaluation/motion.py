@@ -8,7 +8,6 @@ videos, f frames, h/w pixels, c classes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +24,14 @@ from transformers import (
     VJEPA2ForVideoClassification,
 )
 
+from motion_ray.backbones.unet3d import quiet_loading
 from motion_ray.errors import BaseModelError
 from motion_ray.evaluation import motion_resnet, motion_trn
 from motion_ray.evaluation.motion_input import ClipPreparation, read_preparation
 from motion_ray.evaluation.motion_resnet import ResNetShape, build_resnet, resnet_logits
 from motion_ray.evaluation.motion_trn import Trn, trn_logits
 from motion_ray.evaluation.statistics import Share
-from motion_ray.manifest import MANIFEST, sha256_of, verify_manifest
+from motion_ray.manifest import MANIFEST, read_json_object, sha256_of, verify_manifest
 from motion_ray.tensors import read_tensors
 
 EMBEDDED = "puppet"
@@ -197,18 +197,15 @@ def input_name(model: nn.Module) -> str:
 
 def _load_transformer(folder: Path, architecture: type[PreTrainedModel]) -> nn.Module:
     """The model, in single precision; every weight must be in the file."""
-    from transformers.utils import logging as transformers_logging
-
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
     try:
-        loaded: Any = architecture.from_pretrained(
-            str(folder),
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with quiet_loading():
+            loaded: Any = architecture.from_pretrained(
+                str(folder),
+                use_safetensors=True,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
     except (RuntimeError, ValueError, TypeError, KeyError, OSError, SafetensorError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise BaseModelError(
@@ -216,9 +213,6 @@ def _load_transformer(folder: Path, architecture: type[PreTrainedModel]) -> nn.M
             f"transformers cannot load it: {first}",
             "config and weights must belong together",
         ) from error
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
     model, report = loaded
     # Weights that are not in the file would be random, and the count worthless.
     wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
@@ -305,20 +299,3 @@ def _labels(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _sides(size: int | list[int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of a model folder.
-
-    Raises:
-        BaseModelError: it cannot be read, or is something else.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BaseModelError(
-            str(path), f"is no readable JSON: {error}", "use another copy"
-        ) from None
-    if not isinstance(values, dict):
-        raise BaseModelError(str(path), "is no JSON object", "use another copy")
-    return values

@@ -32,12 +32,11 @@ from motion_ray.evaluation.motion import (
     input_name,
     load_motion_classifier,
     preprocessor_of,
-    read_json_object,
 )
 from motion_ray.evaluation.motion_input import ClipPreparation
 from motion_ray.evaluation.statistics import Share, share_of
 from motion_ray.files import atomic_directory
-from motion_ray.manifest import canonical_json, sha256_of
+from motion_ray.manifest import canonical_json, read_json_object, sha256_of
 from motion_ray.pretraining.loop import TrainingProgress, claim_work_folder, train
 from motion_ray.pretraining.one_model import OneModelTraining, checkpoints_of, trained_weights
 from motion_ray.tensors import write_tensors

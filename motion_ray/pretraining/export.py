@@ -13,7 +13,7 @@ from motion_ray.backbones.folder import open_model_folder
 from motion_ray.backbones.pipeline_folder import check_pipeline, parameter_counts, write_pipeline
 from motion_ray.data.puppets.render import FRAMES
 from motion_ray.errors import BaseModelError, ConfigError
-from motion_ray.files import atomic_directory
+from motion_ray.files import atomic_directory, bytes_below
 from motion_ray.pretraining.card import BaseCard, write_card
 from motion_ray.pretraining.decoder import DECODER
 from motion_ray.pretraining.denoiser_stage import IMAGE, VIDEO
@@ -75,12 +75,12 @@ def export_base(workspace: Workspace, out: Path, scores: Path | None = None) -> 
         card = BaseCard(
             records={s: workspace.record(s) for s in STAGES if workspace.finished(s)},
             parameters=parameter_counts(folder),
-            sizes={part: _size(folder / part) for part in ("unet", "vae", "text_encoder")},
+            sizes={part: bytes_below(folder / part) for part in ("unet", "vae", "text_encoder")},
             fingerprint=fingerprint,
             scores=measured,
         )
         (folder / "README.md").write_text(write_card(card))
-        size = _size(folder)
+        size = bytes_below(folder)
         if size > LARGEST:
             raise BaseModelError(
                 out,
@@ -107,7 +107,3 @@ def read_scores(path: Path) -> Mapping[str, Any]:
             "make one with python -m jobs.evaluate --base-only --base FOLDER --out scores",
         ) from error
     return scores
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

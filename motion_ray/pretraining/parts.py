@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from motion_ray.errors import RunFolderError
-from motion_ray.files import atomic_directory, verify_manifest
+from motion_ray.files import atomic_directory
+from motion_ray.manifest import verify_manifest
 
 DATA = "data.npy"
 

@@ -18,8 +18,8 @@ import torch
 
 from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.errors import RunFolderError
-from motion_ray.files import atomic_directory, remove_stale, verify_manifest, write_text_atomic
-from motion_ray.manifest import MANIFEST, canonical_json
+from motion_ray.files import atomic_directory, remove_stale, write_text_atomic
+from motion_ray.manifest import MANIFEST, canonical_json, verify_manifest
 from motion_ray.metrics import MetricsLog
 from motion_ray.pretraining.parallel import Replicas
 from motion_ray.pretraining.parts import Parts

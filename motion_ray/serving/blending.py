@@ -62,10 +62,6 @@ class BlendPlan:
     borrowed: tuple[tuple[str, ...], ...]
     summed: Mapping[str, tuple[int, ...]]
 
-    def nbytes(self, base: Mapping[str, Tensor]) -> int:
-        """Bytes of the sums."""
-        return sum(base[name].nbytes for name in self.summed)
-
 
 def plan_blend(parts: Sequence[Part], deltas: Sequence[MotionDelta]) -> BlendPlan:
     """Sort the parameters into those that are borrowed and those that are summed.

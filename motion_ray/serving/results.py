@@ -14,7 +14,8 @@ from collections.abc import Callable, Set
 from pathlib import Path
 
 from motion_ray.errors import JobStoreError
-from motion_ray.files import remove_stale, sha256_of
+from motion_ray.files import remove_stale
+from motion_ray.manifest import sha256_of
 from motion_ray.serving.job_store import JobStore
 from motion_ray.serving.jobs import Claim, Job, JobResult
 

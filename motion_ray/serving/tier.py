@@ -117,10 +117,6 @@ class Tier(Generic[V]):
         pinned = sum(e.nbytes for key, e in self._entries.items() if e.pinned and key not in sizes)
         return sum(sizes.values()) + OVERHEAD * len(sizes) + pinned <= self.budget
 
-    def nbytes(self, key: str) -> int:
-        """Bytes that it counts for; 0 if it is not there."""
-        return self._entries[key].nbytes if key in self._entries else 0
-
     def statistics(self) -> TierStatistics:
         """The present counts."""
         held = sum(entry.nbytes for entry in self._entries.values() if not entry.evictable)

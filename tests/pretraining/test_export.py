@@ -13,7 +13,7 @@ from diffusers import TextToVideoSDPipeline
 from motion_ray.backbones.embedded import load_denoiser, load_vae
 from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.errors import BaseModelError, ConfigError, RunFolderError
-from motion_ray.files import verify_manifest
+from motion_ray.manifest import verify_manifest
 from motion_ray.pretraining import export
 from motion_ray.pretraining.card import NOT_MEASURED
 from motion_ray.pretraining.export import STAGES, Exported, export_base

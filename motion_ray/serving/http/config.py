@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from motion_ray.errors import ConfigError
 from motion_ray.serving.jobs import AdmissionLimits
 
-KIB, MIB, GIB = 2**10, 2**20, 2**30
+KIB, GIB = 2**10, 2**30
 
 
 class ServerConfig(BaseModel):
