@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
-from motion_ray.config import CustomizationConfig
+if TYPE_CHECKING:
+    from motion_ray.config import CustomizationConfig
 
 # Before anything imports the libraries that read them. Ray's workers inherit the environment.
 os.environ["HF_HUB_OFFLINE"] = "1"

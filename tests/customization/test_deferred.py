@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ import pytest
 
 from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.config import CustomizationConfig
-from motion_ray.customization import loop, stopping
 from motion_ray.customization.deferred import WEIGHTS, DeltaScorer, submit
 from motion_ray.customization.delta import MotionDelta
 from motion_ray.customization.loop import customize
-from motion_ray.customization.models import KeptModels, ModelSource
+from motion_ray.customization.models import KeptModels
 from motion_ray.customization.run import RunFolder
 from motion_ray.types import RunFinished, StepDone, Validated
 from tests.deltas import changed, header
+from tests.tiny import tiny_config
 
 
 @dataclass
@@ -44,26 +45,39 @@ class LateScorer:
         return self._score if wait or self.asked > self.late else None
 
 
-@pytest.fixture
-def floored(tiny_run: CustomizationConfig) -> CustomizationConfig:
+Script = Callable[[Mapping[int, float]], AbstractContextManager[None]]
+
+#: Below the floor at step 4; a run that went on would be above it again.
+FALL = {0: 0.30, 2: 0.29, 4: 0.10, 6: 0.30, 8: 0.30}
+
+
+@pytest.fixture(scope="module")
+def floored(tiny_bases: dict[str, Path], tiny_motion: dict[str, Path]) -> CustomizationConfig:
     changes: dict[str, Any] = {"every": 2, "floor": {"relative": 0.5}}
-    return tiny_run.replace({"validation": changes, "checkpoint_every": 1, "max_steps": 8})
+    tiny = tiny_config(
+        tiny_bases["v_prediction"], tiny_motion["motion"], tiny_motion["regularization"]
+    )
+    engine = {"threads": 1}  # a run's bits depend on how many there are
+    steps = {"checkpoint_every": 1, "max_steps": 8}
+    return tiny.replace({"validation": changes, "engine": engine, **steps})
 
 
-@pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, float]], None]:
-    """Stand in for CLIP's verdict only: which step scores what."""
+@dataclass(frozen=True)
+class Inline:
+    """A run that waited for its verdicts, and its lines."""
 
-    def script(scores: dict[int, float]) -> None:
-        def score(self: object, folder: Path) -> float:
-            folder.mkdir(parents=True, exist_ok=True)
-            return scores[int(folder.name.removeprefix("step-"))]
+    finished: RunFinished
+    lines: list[dict[str, Any]]
 
-        monkeypatch.setattr(stopping.AppearanceValidator, "score", score)
-        monkeypatch.setattr(loop, "FROM_DISK", ModelSource(encoder=lambda name, device: None))
-        monkeypatch.setattr(KeptModels, "_encoder", lambda self, name, device: None)
 
-    return script
+@pytest.fixture(scope="module")
+def fallen(
+    floored: CustomizationConfig, scripted: Script, tmp_path_factory: pytest.TempPathFactory
+) -> Inline:
+    """What every run of this config ends as, by the script ``FALL``."""
+    out = tmp_path_factory.mktemp("inline") / "run"
+    with scripted(FALL):
+        return Inline(finish(floored, out, None), lines(out))
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
@@ -111,45 +125,45 @@ def test_weights_that_a_killed_run_left_are_not_scored(
     assert scored == [now.sha256] != [left.sha256]
 
 
+def test_a_run_that_waits_ends_at_the_step_that_fell(fallen: Inline) -> None:
+    end = fallen.finished
+    assert (end.step, end.delta_step, end.reason) == (4, 2, "appearance_floor")
+
+
 @pytest.mark.parametrize("late", [0, 1, 5])
 def test_a_run_ends_at_the_step_that_fell_however_late_that_is_known(
-    floored: CustomizationConfig,
-    scripted: Callable[[dict[int, float]], None],
-    tmp_path: Path,
-    late: int,
+    floored: CustomizationConfig, scripted: Script, fallen: Inline, tmp_path: Path, late: int
 ) -> None:
-    scripted({0: 0.30, 2: 0.29, 4: 0.10, 6: 0.30, 8: 0.30})
-    inline = finish(floored, tmp_path / "inline", None)
-    beside = finish(floored, tmp_path / "beside", LateScorer(late))
-    for one in (inline, beside):
-        assert (one.step, one.delta_step, one.reason) == (4, 2, "appearance_floor")
-    assert beside.sha256 == inline.sha256
-    assert lines(tmp_path / "beside") == lines(tmp_path / "inline")
+    with scripted(FALL):
+        beside = finish(floored, tmp_path / "beside", LateScorer(late))
+    assert (beside.step, beside.delta_step, beside.reason) == (4, 2, "appearance_floor")
+    assert beside.sha256 == fallen.finished.sha256
+    assert lines(tmp_path / "beside") == fallen.lines
 
 
 @pytest.mark.parametrize("with_scorer", [True, False])
 @pytest.mark.parametrize("known", [True, False])
 def test_a_run_killed_while_it_waits_goes_on_to_the_same_end(
     floored: CustomizationConfig,
-    scripted: Callable[[dict[int, float]], None],
+    scripted: Script,
+    fallen: Inline,
     tmp_path: Path,
     known: bool,
     with_scorer: bool,
 ) -> None:
-    scripted({0: 0.30, 2: 0.29, 4: 0.10})
-    inline = finish(floored, tmp_path / "inline", None)
     out = tmp_path / "run"
-    events = customize(floored, out, device="cpu", scorer=LateScorer(late=1))
-    # The score of step 4 is told after step 6's training began, that is after step 5 was saved.
-    for event in events:
-        if known and isinstance(event, Validated) and event.step == 4:
-            break
-        if not known and isinstance(event, StepDone) and event.step == 5:
-            break
-    events.close()  # pyright: ignore[reportAttributeAccessIssue]
     again = LateScorer(late=0)
-    last = finish(floored, out, again if with_scorer else None)
+    with scripted(FALL):
+        events = customize(floored, out, device="cpu", scorer=LateScorer(late=1))
+        # The score of step 4 is told after step 6's training began, that is after step 5 was saved.
+        for event in events:
+            if known and isinstance(event, Validated) and event.step == 4:
+                break
+            if not known and isinstance(event, StepDone) and event.step == 5:
+                break
+        events.close()  # pyright: ignore[reportAttributeAccessIssue]
+        last = finish(floored, out, again if with_scorer else None)
     assert (last.step, last.delta_step) == (4, 2)
-    assert last.sha256 == inline.sha256
-    assert lines(out) == lines(tmp_path / "inline")
+    assert last.sha256 == fallen.finished.sha256
+    assert lines(out) == fallen.lines
     assert again.submitted == (["step-000004"] if with_scorer and not known else [])

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
+import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from motion_ray.backbones.unet3d import load_backbone
-from motion_ray.customization.engine import (
-    MasterEngine,
-    TorchEngine,
-    TrainEngine,
-    build_engine,
-)
+from motion_ray.customization.engine import MasterEngine, TorchEngine, build_engine
 from motion_ray.customization.loop import customize
 from motion_ray.store import DeltaStore
 from motion_ray.types import StepDone
@@ -66,15 +63,45 @@ def test_both_engines_clip_to_the_same_norm(tiny_run, name):
     layer.weight.register_hook(lambda gradient: seen.append(gradient.clone()))
     norm = engine.update(layer(torch.tensor([[3.0, 0.0, 4.0]])).sum(), 0.0)
     assert norm == pytest.approx(5.0) and seen[0].norm() == pytest.approx(5.0)
-    (moments,) = _moments(engine)
+    (moments,) = [state["exp_avg"] for state in _states(engine)]
     # the first moment is (1 - beta) times the clipped gradient
     expected = (1 - config.optimizer.betas[0]) * 0.5 * torch.tensor([[0.6, 0.0, 0.8]])
     torch.testing.assert_close(moments, expected)
 
 
-def _moments(engine: TrainEngine) -> list[torch.Tensor]:
+def _states(engine: Any) -> list[dict[str, torch.Tensor]]:
     wrapped = getattr(engine, "_optimizer", None) or engine._engine.optimizer
-    return [state["exp_avg"] for state in wrapped.state.values()]
+    return list(wrapped.state.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"), [("torch", 0), ("torch-bf16", 0), ("deepspeed", 0), ("deepspeed", 1)]
+)
+def test_nothing_is_learned_from_a_gradient_that_is_not_finite(tiny_run, name, stage):
+    changes = {"name": name, "zero_stage": stage, "precision": "auto"}
+    layer, inputs, masters = nn.Linear(3, 3), torch.ones(2, 3), None
+    if name == "torch-bf16":
+        masters = {n: nn.Parameter(p.detach().clone()) for n, p in layer.named_parameters()}
+        layer, inputs = layer.bfloat16(), inputs.bfloat16()
+    config = tiny_run.replace({"engine": changes})
+    engine = build_engine(layer, config, torch.device("cpu"), masters)
+
+    def update(factor: float) -> float:
+        return engine.update(factor * layer(inputs).float().square().mean(), 0.1)
+
+    def weights_and_state() -> list[torch.Tensor]:
+        weights = [*layer.parameters(), *(masters or {}).values()]
+        state = [value for each in _states(engine) for value in each.values()]
+        return [tensor.detach().clone() for tensor in (*weights, *state)]
+
+    assert math.isfinite(update(1.0))
+    before = weights_and_state()
+    assert all(bool(tensor.any()) for tensor in before)  # there are moments to be spoilt
+    assert not math.isfinite(update(math.nan))
+    for was, now in zip(before, weights_and_state(), strict=True):
+        assert torch.equal(was, now)
+    assert math.isfinite(update(1.0))  # and what comes next is
+    assert not torch.equal(before[0], layer.weight)
 
 
 def test_masters_of_a_network_that_is_not_rounded_are_its_weights(tiny_run):

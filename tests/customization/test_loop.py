@@ -11,10 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from motion_ray.backbones.unet3d import load_backbone
-from motion_ray.customization import loop, stopping
 from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.customization.loop import customize
-from motion_ray.customization.models import ModelSource
 from motion_ray.customization.run import RunFolder
 from motion_ray.errors import (
     ConfigError,
@@ -155,24 +153,12 @@ def test_another_config_is_refused_in_the_same_folder(tiny_run, tmp_path):
         list(customize(tiny_run.replace({"optimizer": {"lr": 0.5}}), tmp_path / "run"))
 
 
-def scripted_scores(monkeypatch, scores: dict[int, float]) -> None:
-    """Stand in for CLIP's verdict only: which step scores what. Generation and training are
-    real."""
-
-    def score(self, folder) -> float:
-        folder.mkdir(parents=True, exist_ok=True)
-        return scores[int(folder.name.removeprefix("step-"))]
-
-    monkeypatch.setattr(stopping.AppearanceValidator, "score", score)
-    monkeypatch.setattr(loop, "FROM_DISK", ModelSource(encoder=lambda name, device: None))
-
-
 FLOOR = {"validation": {"every": 2, "floor": {"relative": 0.9}}, "checkpoint_every": 1}
 
 
-def test_training_stops_at_the_floor_and_keeps_the_step_before(tiny_run, tmp_path, monkeypatch):
-    scripted_scores(monkeypatch, {0: 0.30, 2: 0.29, 4: 0.26, 6: 0.30})
-    events = list(customize(tiny_run.replace(FLOOR), tmp_path / "stopped", device="cpu"))
+def test_training_stops_at_the_floor_and_keeps_the_step_before(tiny_run, tmp_path, scripted):
+    with scripted({0: 0.30, 2: 0.29, 4: 0.26, 6: 0.30}):
+        events = list(customize(tiny_run.replace(FLOOR), tmp_path / "stopped", device="cpu"))
     assert [(e.step, e.passed) for e in events if isinstance(e, Validated)] == [
         (0, True),
         (2, True),
@@ -187,13 +173,14 @@ def test_training_stops_at_the_floor_and_keeps_the_step_before(tiny_run, tmp_pat
     assert all(torch.equal(kept[name], expected[name]) for name in expected)
 
 
-def test_a_kill_after_the_verdict_does_not_train_further(tiny_run, tmp_path, monkeypatch):
-    scripted_scores(monkeypatch, {0: 0.30, 2: 0.29, 4: 0.26})
-    run = customize(tiny_run.replace(FLOOR), tmp_path / "run", device="cpu")
-    while not (isinstance(event := next(run), Checkpointed) and event.step == 4):
-        pass
-    run.close()
-    events = list(customize(tiny_run.replace(FLOOR), tmp_path / "run", device="cpu"))
+def test_a_kill_after_the_verdict_does_not_train_further(tiny_run, tmp_path, scripted):
+    config = tiny_run.replace(FLOOR)
+    with scripted({0: 0.30, 2: 0.29, 4: 0.26}):
+        run = customize(config, tmp_path / "run", device="cpu")
+        while not (isinstance(event := next(run), Checkpointed) and event.step == 4):
+            pass
+        run.close()
+        events = list(customize(config, tmp_path / "run", device="cpu"))
     assert not [e for e in events if isinstance(e, StepDone)]
     assert events[-1].delta_step == 2
 

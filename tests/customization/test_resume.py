@@ -14,18 +14,21 @@ import pytest
 
 from tests.customization.resumable import train
 
-KILLS = 20
 PRECISION = {"torch-bf16": "auto"}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("engine", ["torch", "torch-bf16", "deepspeed"])
-def test_killed_twenty_times_ends_with_the_same_bits(tiny_run, tmp_path, engine):
-    kills = KILLS if engine == "torch" else 4
+@pytest.mark.parametrize(
+    ("engine", "kills", "steps"),  # more steps than so many lives of a few each
+    [("torch", 20, 300), ("torch-bf16", 4, 80), ("deepspeed", 4, 80)],
+)
+def test_killed_again_and_again_a_run_ends_with_the_same_bits(
+    tiny_run, tmp_path, engine, kills, steps
+):
     config = tiny_run.replace(
         {
-            "max_steps": 300,  # more than twenty lives of a few steps each
+            "max_steps": steps,
             "checkpoint_every": 3,
             "engine": {"name": engine, "dropout": True, "precision": PRECISION.get(engine, "fp32")},
             "batch_size": 2,

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import asdict
+from typing import Any
 
-from motion_ray.config import AppearanceFloor
-from motion_ray.customization.stopping import StoppingState
+import pytest
+import torch
+from torch import Tensor
+
+from motion_ray.config import AppearanceFloor, ValidationConfig
+from motion_ray.customization.stopping import AppearanceValidator, StoppingState
 from motion_ray.errors import ConfigError
+from motion_ray.types import GeneratedVideo
 
 RELATIVE = AppearanceFloor(relative=0.9)
 
@@ -56,4 +62,55 @@ def test_state_survives_json():
     state = StoppingState()
     state.observe(0, 0.3, RELATIVE)
     state.observe(10, 0.28, RELATIVE)
-    assert StoppingState(**json.loads(json.dumps(state.as_dict()))) == state
+    assert StoppingState(**json.loads(json.dumps(asdict(state)))) == state
+
+
+class Recording:
+    """A generator and an encoder that note what they are asked."""
+
+    name, weights_sha256 = "recording", "ab" * 32
+
+    def __init__(self) -> None:
+        self.generated: list[tuple[str, int]] = []
+        self.scored: list[tuple[int, str]] = []
+
+    def generate(self, prompts: list[str], seeds: list[int]) -> list[GeneratedVideo]:
+        """Videos of one grey each, in order."""
+        asked = list(zip(prompts, seeds, strict=True))
+        self.generated += asked
+        return [
+            GeneratedVideo(torch.full((2, 3, 16, 16), 10 * i, dtype=torch.uint8), 8.0, *each)
+            for i, each in enumerate(asked)
+        ]
+
+    def similarity(self, frames: Tensor, text: str) -> Tensor:
+        """Of its two frames; the mean is 0.1 for the first video, 0.2, 0.4 and 0.7."""
+        grey = int(frames[0, 0, 0, 0])
+        self.scored.append((grey, text))
+        middle = {0: 0.1, 10: 0.2, 20: 0.4, 30: 0.7}[grey]
+        return torch.tensor([middle - 0.05, middle + 0.05])
+
+
+def test_the_score_is_of_every_prompt_and_seed_without_the_motion_in_the_text(tmp_path):
+    settings = ValidationConfig(
+        prompts=("a red robot <motion>", "a cat <motion> in the snow"),
+        seeds=(3, 5),
+        phrase="making the <token> sign",
+    )
+    both: Any = Recording()
+    score = AppearanceValidator(settings, both, both, "pll").score(tmp_path / "step-000002")
+    assert both.generated == [
+        ("a red robot making the pll sign", 3),
+        ("a red robot making the pll sign", 5),
+        ("a cat making the pll sign in the snow", 3),
+        ("a cat making the pll sign in the snow", 5),
+    ]
+    assert both.scored == [
+        (0, "a red robot"),
+        (10, "a red robot"),
+        (20, "a cat in the snow"),
+        (30, "a cat in the snow"),
+    ]
+    assert score == pytest.approx(0.35)
+    written = sorted(path.name for path in (tmp_path / "step-000002").iterdir())
+    assert written == ["00.mp4", "01.mp4", "02.mp4", "03.mp4"]

@@ -15,6 +15,11 @@ def test_one_value_among_many_is_found(bad: float) -> None:
     check_that_it_is_found(bad, "cpu")
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_one_value_in_one_piece_is_found(bad: float) -> None:
+    check_that_it_is_found_in_one_piece(bad, "cpu")
+
+
 def test_what_has_no_such_values_is_finite() -> None:
     check_that_nothing_is_found("cpu")
 
@@ -30,6 +35,20 @@ def check_that_it_is_found(bad: float, device: str) -> None:
                 tensor[place] = bad
                 assert not are_finite(tensor), (dtype, length, place)
                 assert not are_finite(*others, tensor), (dtype, length, place)
+
+
+def check_that_it_is_found_in_one_piece(bad: float, device: str) -> None:
+    """Among as many as a motion has, of one type, in one piece of memory."""
+    for dtype in FLOATS:
+        piece = torch.ones(300 * 16, dtype=dtype, device=device)
+        some = list(piece.split(16))
+        assert are_finite(*some)
+        for place in (0, 16 * 150 + 7, 300 * 16 - 1):
+            piece[place] = bad
+            assert not are_finite(*some), (dtype, place)
+            piece[place] = 1
+        piece[3], gaps = bad, [each[8:] for each in some]
+        assert are_finite(*gaps)  # what lies between them does not count
 
 
 def check_that_nothing_is_found(device: str) -> None:

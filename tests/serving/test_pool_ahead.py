@@ -52,11 +52,14 @@ def test_what_runs_next_does_not_wait_for_reads_of_what_runs_later(base, library
 
 
 def test_what_no_longer_runs_next_is_not_loaded(base, library):
-    library.seconds = 0.2
+    library.open.clear()
     pool = MotionPool(library, base)
     one, two, three = (library.add(toy_delta(seed)) for seed in (1, 2, 3))
-    for record in (one, two, three):
+    pool.prefetch(single(one), "device")
+    until(lambda: library.loads == [one.sha256])
+    for record in (two, three):
         pool.prefetch(single(record), "device")
+    library.open.set()
     until(lambda: pool.place(three) == "device")
     assert pool.place(two) == "disk"  # the first was being read when the others came
 

@@ -15,6 +15,7 @@ from motion_ray.serving.mix import Mix
 from motion_ray.serving.pool import PoolConfig
 from motion_ray.serving.tier import OVERHEAD
 from motion_ray.store import DeltaRecord
+from tests.waiting import PATIENCE
 
 FINGERPRINT = "toy" * 8
 SHAPES = {"a": (8, 8), "b": (8,), "c": (4, 8, 3), "d": (16,)}
@@ -112,6 +113,8 @@ class Library:
         self.deltas = {delta.sha256: delta for delta in deltas}
         self.broken: set[str] = set()
         self.seconds = seconds
+        self.open = threading.Event()  # nothing is loaded while it is not set
+        self.open.set()
         self.loads: list[str] = []
         self.threads: list[threading.Thread] = []  # that loaded
         self.at_once, self.most_at_once = 0, 0
@@ -129,6 +132,7 @@ class Library:
             self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             time.sleep(self.seconds)
+            assert self.open.wait(PATIENCE)
             if record.sha256 in self.broken:
                 raise DeltaError(record.reference, "is damaged", "publish it again")
             found = self.deltas[record.sha256]
