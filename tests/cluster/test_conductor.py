@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.train import ControllerError
 
 from motion_ray.cluster import sweep
 from motion_ray.cluster.resources import WorkerResources
@@ -70,7 +69,7 @@ def test_a_slot_that_found_no_machine_waits_again_while_others_work(
     cluster: Cluster, conductor: Conductor
 ) -> None:
     assert conductor.look() == Standing(False, 2, None)
-    cluster.slots[1].end(ControllerError(TimeoutError("no node came")))
+    cluster.slots[1].end(sweep.ControllerError(TimeoutError("no node came")))
     assert not conductor.look().over
     assert [slot.name for slot in cluster.slots] == ["slot-000", "slot-001", "slot-001"]
     assert conductor.look() == Standing(False, 2, None)
@@ -91,7 +90,7 @@ def test_a_sweep_for_which_no_machine_comes_at_all_is_given_up(
     cluster: Cluster, conductor: Conductor
 ) -> None:
     for slot in cluster.slots:
-        slot.end(ControllerError(TimeoutError("no node came")))
+        slot.end(sweep.ControllerError(TimeoutError("no node came")))
     standing = conductor.look()
     assert (standing.over, standing.slots) == (True, 0)
     assert "no node came" in (standing.failure or "")

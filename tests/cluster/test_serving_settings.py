@@ -84,7 +84,9 @@ def test_a_file_of_settings_that_is_none_is_one_line(tmp_path: Path, content: by
     file = tmp_path / "serving.yaml"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"serving\.yaml: .*; .*serving") as caught:
+    with pytest.raises(
+        ConfigError, match=r"serving\.yaml: .*; (docs/serving.md has|save it as UTF-8)"
+    ) as caught:
         settings_from(ServeArguments(config=file), [node(8)], HERE)
     assert "\n" not in str(caught.value)
 

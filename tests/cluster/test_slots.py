@@ -67,11 +67,11 @@ def test_a_machine_whose_own_disk_is_full_loses_the_trial_to_another(
     station: Any, monkeypatch: pytest.MonkeyPatch, fault: type[MotionRayError]
 ) -> None:
     def full(*args: object) -> None:
-        raise fault("/work/runs/a", "cannot be written: no space left", "free some space")
+        raise fault("/mnt/runs/a", "cannot be written: no space left", "free some space")
 
     monkeypatch.setattr(slots, "_events", full)
     shared: Any = SimpleNamespace(identity="a", mirror=None)
     assert isinstance(slots.run_trial(station, shared, NOBODY).error, fault)
     own: Any = SimpleNamespace(identity="a", mirror="s3://bucket/runs/a")
-    with pytest.raises(RuntimeError, match="this machine's own storage fails: /work/runs/a"):
+    with pytest.raises(RuntimeError, match="this machine's own storage fails: /mnt/runs/a"):
         slots.run_trial(station, own, NOBODY)

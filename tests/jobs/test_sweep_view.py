@@ -26,7 +26,9 @@ def test_changes_are_lines_and_the_end_is_measured(
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     states = [row["state"] for row in rows if row["event"] == "trial"]
     assert states == ["waiting", "failed"]
-    assert 'state="failed"} 1' in (tmp_path / "sweep.prom").read_text()
+    measured = (tmp_path / "sweep.prom").read_text().splitlines()
+    [trials] = [each for each in measured if each.startswith('motion_ray_sweep_trials{state="fail')]
+    assert trials.endswith(" 1.0")
     assert "a.mp4: is damaged" in capsys.readouterr().out
 
 
