@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import ray
 
@@ -103,9 +102,10 @@ def trial_resources(spec: SweepSpec, device: str, threads: int = 0) -> WorkerRes
     # Without a GPU one core each: two trials on two cores are done sooner than one on both, twice.
     asked = threads or (1 if wanted == "cpu" else None)
     found = choose_resources(ray.nodes(), wanted, asked)  # pyright: ignore[reportArgumentType]
-    if found.device == "cpu" and asked is None:
-        found = replace(found, cpus=1)
-    cpus = spec.resources.cpu or found.cpus
+    cpus = found.cpus
+    if asked is None:  # a part of a GPU goes with that part of its cores
+        cpus = max(1, int(cpus * min(1, spec.resources.gpu))) if found.device == "gpu" else 1
+    cpus = spec.resources.cpu or cpus
     if threads > cpus:
         rule = f"a trial holds {cpus:g} cores and engine.threads is {threads}"
         raise ConfigError("resources.cpu", rule, f"for example cpu: {threads}")

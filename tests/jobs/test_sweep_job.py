@@ -98,6 +98,7 @@ def test_a_recipe_file_is_found_from_another_folder(read: Read) -> None:
         ({"CPU": 8.0}, {"resources": {"cpu": 2}}, 0, ("cpu", 2, 1)),
         ({"CPU": 16.0, "GPU": 8.0}, {}, 0, ("gpu", 2, 1)),
         ({"CPU": 64.0, "GPU": 8.0}, {}, 0, ("gpu", 4, 1)),
+        ({"CPU": 16.0, "GPU": 8.0}, {"resources": {"gpu": 0.5}}, 0, ("gpu", 1, 0.5)),
         ({"CPU": 64.0, "GPU": 8.0}, {"resources": {"gpu": 0}}, 0, ("cpu", 1, 0)),
     ],
 )
@@ -106,7 +107,7 @@ def test_a_trial_holds_the_cores_that_it_uses(
     node: dict[str, float],
     keys: dict[str, Any],
     threads: int,
-    expected: tuple[str, int, int],
+    expected: tuple[str, int, float],
 ) -> None:
     monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": node}])
     found = trial_resources(parse_spec({"motions": ["m"], **keys}), "auto", threads)
