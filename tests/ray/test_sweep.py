@@ -29,6 +29,8 @@ from tests.tiny import write_tiny_clips
 pytestmark = pytest.mark.timeout(3600)
 
 FREE_SECONDS = 60.0
+# In two of some dozens of runs Ray held a killed script's 0.001 of "driver" for more than a minute.
+KILLED_FREE_SECONDS = 300.0
 PATIENCE = 1200.0  # seconds; an idle machine needs a tenth
 STEPS = 6
 FLOOR = -0.165  # appearance of a random base is about -0.144; a rate of 5e-3 ends below this
@@ -144,7 +146,7 @@ def test_killed_drivers_worker_and_script_are_survived_and_a_bad_trial_stops_nob
     before = finished(out)
     os.killpg(job.process.pid, signal.SIGKILL)
     job.process.wait()
-    nodes.free_after(FREE_SECONDS)
+    nodes.free_after(KILLED_FREE_SECONDS)
 
     again = start_sweep(out, **keys)
     assert again.finish(PATIENCE) == 1, again.printed
