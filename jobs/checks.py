@@ -67,9 +67,7 @@ def check_input(
     Raises:
         MotionRayError: naming what is wrong.
     """
-    defaults = [f"{name}={value}" for name, value in cluster_defaults(recipe).items()]
-    config = load_config(recipe, base=base, motion=motion, sets=[*defaults, *sets])
-    config = with_absolute_paths(config, here)
+    config = with_absolute_paths(load_job_config(recipe, base, motion, sets), here)
     folder = lasting_path(out, "--out", here)
     if store is not None and "://" not in store:
         store = str(lasting_path(store, "--store", here))
@@ -81,6 +79,24 @@ def check_input(
     DeltaStore(store or folder / "store")
     check_configs([config])
     return Plan(config, folder, store, encoded)
+
+
+def load_job_config(
+    recipe: str, base: str | None, motion: str, sets: Sequence[str]
+) -> CustomizationConfig:
+    """The config of a single run, as :func:`cluster_defaults` and a command line have it.
+
+    Args:
+        recipe: name, or a YAML file.
+        base: replaces the recipe's.
+        motion: folder of clips.
+        sets: assignments ``a.b=c``.
+
+    Raises:
+        ConfigError: naming what is wrong.
+    """
+    defaults = [f"{name}={value}" for name, value in cluster_defaults(recipe).items()]
+    return load_config(recipe, base=base, motion=motion, sets=[*defaults, *sets])
 
 
 def cluster_defaults(recipe: str) -> dict[str, str]:
@@ -102,10 +118,10 @@ def check_configs(configs: Iterable[CustomizationConfig]) -> None:
     Raises:
         MotionRayError: naming what is wrong.
     """
-    configs = list(configs)
     names: dict[tuple[object, ...], str] = {}
     bases: set[str] = set()
     encoders: set[str] = set()
+    doubtful: dict[str, None] = {}  # each once, in order
     for config in configs:
         sampled = (config.clips.model_dump_json(), config.regularization.model_dump_json())
         key = (config.motion, config.motion_clips, *sampled)
@@ -113,6 +129,7 @@ def check_configs(configs: Iterable[CustomizationConfig]) -> None:
             names[key] = _check_clip_lists(config)
         check_names(config, names[key])
         scored_prompts(config.validation)
+        doubtful |= dict.fromkeys(doubts(config))
         bases.add(config.model)
         if config.validation.floor is not None:
             encoders.add(config.validation.floor.clip_model)
@@ -120,7 +137,7 @@ def check_configs(configs: Iterable[CustomizationConfig]) -> None:
         check_base(base)
     for encoder in sorted(encoders):
         check_image_text_model(encoder)
-    for doubt in dict.fromkeys(doubt for config in configs for doubt in doubts(config)):
+    for doubt in doubtful:
         log.warning("%s", doubt)
 
 

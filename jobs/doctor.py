@@ -16,14 +16,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from jobs.checks import cluster_defaults
+from jobs.checks import load_job_config
 from jobs.doctor_view import clip_table, cost_table, finding_line, headline
 from motion_ray.config import CustomizationConfig
 from motion_ray.customization.checkup import check_up, motion_problems
 from motion_ray.data.contact_sheet import write_contact_sheet
 from motion_ray.data.inspect import Finding
 from motion_ray.errors import ConfigError, MotionRayError
-from motion_ray.recipes import load_config
 
 SHEET = "contact_sheet.png"
 
@@ -53,10 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = arguments().parse_args(argv)
     console = Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=160)
     try:
-        # As jobs.customize would train it.
-        defaults = [f"{name}={value}" for name, value in cluster_defaults(args.recipe).items()]
-        sets = [*defaults, *args.set]
-        config = load_config(args.recipe, base=args.base, motion=args.motion, sets=sets)
+        config = load_job_config(args.recipe, args.base, args.motion, args.set)
     except ConfigError as error:
         # The clips can still be listed: one visit to the doctor should be enough.
         return _finish(console, [Finding(True, str(error)), *motion_problems(args.motion)])

@@ -21,7 +21,7 @@ from rich.console import Console
 from jobs.evaluate_protocol import add_arguments, evaluate_motions
 from jobs.evaluate_view import progress_of, show_base, show_custom
 from jobs.evaluate_workers import DEVICES
-from jobs.idle_options import refuse_idle
+from jobs.idle_options import all_but, refuse_idle
 from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.cluster.paths import lasting_path
 from motion_ray.config import SamplingConfig
@@ -96,15 +96,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.motions:
-        others = {"motion_name", "videos", "named_each"}
-        used = {action.dest for action in parser._actions} - others
-        refuse_idle(parser, options, used, "is not for --motions")
+        idle = {"motion_name", "videos", "named_each"}
+        refuse_idle(parser, options, idle, "is not for --motions")
     elif options.base_only:
-        used = {*COMMON, "base_only", "videos", "named_each"}
-        refuse_idle(parser, options, used, "has no effect with --base-only")
+        idle = all_but(parser, {*COMMON, "base_only", "videos", "named_each"})
+        refuse_idle(parser, options, idle, "has no effect with --base-only")
     else:
-        used = {*COMMON, "motion", "motion_name", "store", "videos"}
-        refuse_idle(parser, options, used, "has no effect with --motion, only with --motions")
+        idle = all_but(parser, {*COMMON, "motion", "motion_name", "store", "videos"})
+        refuse_idle(parser, options, idle, "has no effect with --motion, only with --motions")
     options.out = lasting_path(str(options.out), "--out", Path.cwd())
     check_place(options.out, "--out")
 

@@ -11,7 +11,7 @@ from motion_ray.errors import ConfigError
 def refuse_idle(
     parser: argparse.ArgumentParser,
     options: argparse.Namespace,
-    used: Collection[str],
+    idle: Collection[str],
     reason: str,
 ) -> None:
     """Refuse an option that was given and is not used.
@@ -19,13 +19,18 @@ def refuse_idle(
     Args:
         parser: of the command.
         options: what it has parsed.
-        used: names of the options that have an effect, as in ``options``.
-        reason: why the others have none, in words that follow the option.
+        idle: names of the options without effect, as in ``options``.
+        reason: why they have none, in words that follow the option.
 
     Raises:
         ConfigError: naming the option.
     """
     for action in parser._actions:  # argparse offers no other way to the options' names
         given = getattr(options, action.dest, action.default)
-        if action.dest not in used and given != action.default:
+        if action.dest in idle and given != action.default:
             raise ConfigError(action.option_strings[-1], reason, "leave it out")
+
+
+def all_but(parser: argparse.ArgumentParser, used: Collection[str]) -> set[str]:
+    """Names of all options of a command but some."""
+    return {action.dest for action in parser._actions} - set(used)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from jobs.idle_options import refuse_idle
+from jobs.idle_options import all_but, refuse_idle
 from jobs.pretrain_base import BASE_STAGES, DEFAULT_WORK
 from jobs.pretrain_evaluators import DEFAULT_BASE, DEFAULT_TEST_SCENES, EVALUATOR_STAGES
 from motion_ray.cluster.paths import lasting_path
@@ -83,11 +83,12 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace)
         if options.out is None:
             raise ConfigError("--out", "names the new folder of the model", "e.g. --out clip")
         reason = f"is for stages of the base model, not for {options.stage}"
-        refuse_idle(parser, options, OF_JUDGES, reason)
+        refuse_idle(parser, options, all_but(parser, OF_JUDGES), reason)
     elif options.stage == EXPORT:
-        refuse_idle(parser, options, OF_EXPORT, "has no effect on an export")
+        refuse_idle(parser, options, all_but(parser, OF_EXPORT), "has no effect on an export")
     else:
-        refuse_idle(parser, options, OF_BASE, f"has no effect on the stage {options.stage}")
+        reason = f"has no effect on the stage {options.stage}"
+        refuse_idle(parser, options, all_but(parser, OF_BASE), reason)
         if options.workers < 1:
             raise ConfigError("--workers", f"is at least 1, got {options.workers}", "e.g. 2")
         if options.address is not None and options.workers == 1:

@@ -253,8 +253,7 @@ def scale_of(options: argparse.Namespace) -> Scale:
     if options.scale == "jester":
         scale = _jester(options)
     else:
-        others = {action.dest for action in arguments()._actions} - set(OF_JESTER)
-        refuse_idle(arguments(), options, others, "is for --scale jester")
+        refuse_idle(arguments(), options, OF_JESTER, "is for --scale jester")
         scale = puppet_scale(quick=options.quick)
     if options.motions:
         scale = replace(scale, motions=tuple(options.motions))

@@ -99,13 +99,15 @@ def trial_resources(spec: SweepSpec, device: str, threads: int = 0) -> WorkerRes
         ConfigError: no node has a CPU core to give, or fewer are asked for than a trial uses.
     """
     wanted = "cpu" if spec.resources.gpu == 0 else device
-    # Without a GPU one core each: two trials on two cores are done sooner than one on both, twice.
-    asked = threads or (1 if wanted == "cpu" else None)
-    found = choose_resources(ray.nodes(), wanted, asked)  # pyright: ignore[reportArgumentType]
-    cpus = found.cpus
-    if asked is None:  # a part of a GPU goes with that part of its cores
-        cpus = max(1, int(cpus * min(1, spec.resources.gpu))) if found.device == "gpu" else 1
-    cpus = spec.resources.cpu or cpus
+    found = choose_resources(ray.nodes(), wanted, threads or None)  # pyright: ignore[reportArgumentType]
+    if spec.resources.cpu is not None:
+        cpus = spec.resources.cpu
+    elif threads:
+        cpus = found.cpus
+    elif found.device == "gpu":  # a part of a GPU goes with that part of its cores
+        cpus = max(1, int(found.cpus * min(1, spec.resources.gpu)))
+    else:  # two trials on two cores are done sooner than one on both, twice
+        cpus = 1
     if threads > cpus:
         rule = f"a trial holds {cpus:g} cores and engine.threads is {threads}"
         raise ConfigError("resources.cpu", rule, f"for example cpu: {threads}")

@@ -9,6 +9,7 @@ import torch
 from motion_ray.errors import ConfigError
 
 PRECISIONS = ("auto", "fp32", "bf16")
+WORDS = {"float32": "fp32", "bfloat16": "bf16"}  # for the names of resolved types
 
 
 def check_precision(precision: str, where: str = "precision") -> None:
@@ -40,6 +41,15 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16
     able = torch.cpu.get_capabilities()
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+
+
+def resolved_name(precision: str, device: torch.device) -> str:
+    """The name of the resolved type, ``float32`` or ``bfloat16``, for records.
+
+    Raises:
+        ConfigError: as :func:`resolve_precision`.
+    """
+    return str(resolve_precision(precision, device)).removeprefix("torch.")
 
 
 def compute_context(precision: str, device: torch.device) -> torch.autocast:

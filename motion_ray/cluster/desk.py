@@ -249,23 +249,24 @@ class SweepDesk:
             reason, kind = " ".join(str(outcome.error).split()), type(outcome.error).__name__
             self._ledger.fail(identity, attempt, reason, seconds, kind)
         elif held is not None and ours and outcome.stopped_at is not None:
-            self._write_stop(held, outcome.stopped_at, seconds)
+            stopped = "the sweep was stopped"
+            self._write_end(held, stopped, None, outcome.stopped_at, seconds)
         if ours:
             del self._held[slot]
             self._times.free(slot)
         self._tell_status(identity, slot)
 
-    def _write_stop(self, held: _Held, step: int, seconds: float) -> None:
+    def _write_end(
+        self, held: _Held, reason: str, retries: int | None, step: int, seconds: float
+    ) -> None:
+        """Write down an attempt without a result; of a trial that was to end early, nobody waits
+        for more.
+        """
         if held.stop is not None:
             self._ledger.stop(held.identity, held.attempt, held.stop, step, seconds)
         else:
             self._ledger.interrupt(
-                held.identity,
-                held.attempt,
-                "the sweep was stopped",
-                retries=None,
-                seconds=seconds,
-                step=step,
+                held.identity, held.attempt, reason, retries=retries, seconds=seconds, step=step
             )
 
     def lost(self, slot: str, reason: str) -> None:
@@ -277,17 +278,6 @@ class SweepDesk:
         held = self._held.get(slot)
         if held is None:
             return
-        seconds = self._clock() - held.since
-        if held.stop is not None:  # nobody waits for more of it
-            self._ledger.stop(held.identity, held.attempt, held.stop, held.progress.step, seconds)
-        elif self._interrupted(held, reason, seconds) is TrialState.WAITING:
-            self._queue.appendleft(held.identity)
-        del self._held[slot]
-        self._times.free(slot)
-        self._tell_status(held.identity, slot)
-
-    def _interrupted(self, held: _Held, reason: str, seconds: float) -> TrialState:
-        """Write down that an attempt was lost; where its trial stands then."""
         hung = held.stalled is not None
         if hung:
             waited = f"{self._stall_seconds:g} s"
@@ -296,14 +286,13 @@ class SweepDesk:
         # hung may do so again after every checkpoint.
         spared = (held.saved and not hung) or self._closing
         retries = None if spared else self._retries
-        return self._ledger.interrupt(
-            held.identity,
-            held.attempt,
-            reason,
-            retries=retries,
-            seconds=seconds,
-            step=held.progress.step,
-        )
+        seconds = self._clock() - held.since
+        self._write_end(held, reason, retries, held.progress.step, seconds)
+        if self._ledger.status(held.identity).state is TrialState.WAITING:
+            self._queue.appendleft(held.identity)
+        del self._held[slot]
+        self._times.free(slot)
+        self._tell_status(held.identity, slot)
 
     # --- for the conductor --------------------------------------------------------------------
 

@@ -25,13 +25,13 @@ from motion_ray.errors import ConfigError, MotionRayError
 from motion_ray.evaluation.evaluator import EvaluationSettings
 from motion_ray.evaluation.measurement import Measurement
 from motion_ray.evaluation.tasks import Task, failed
+from motion_ray.precision import WORDS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-WORDS = {"float32": "fp32", "bfloat16": "bf16"}
 ATTEMPTS = 2  # at one task, if its actor is lost
 
 

@@ -34,7 +34,6 @@ from motion_ray.errors import MotionRayError
 from motion_ray.types import CaptionedClip, ExampleSet
 
 SHOWN_CLIPS = 16  # of each set, on the contact sheet
-EMBEDDED_ENCODER = "puppet"  # of validation.floor.clip_model
 OnProgress = Callable[[str, int, int], None]
 
 
@@ -108,6 +107,8 @@ def _settings(config: CustomizationConfig, motion: FolderScan) -> list[Finding]:
 
 def doubts(config: CustomizationConfig) -> list[str]:
     """Settings that are allowed and hardly meant."""
+    from motion_ray.evaluation.clip import EMBEDDED as EMBEDDED_ENCODER
+
     found: list[str] = []
     floor = config.validation.floor
     if floor is not None and floor.clip_model == EMBEDDED_ENCODER and config.base != EMBEDDED:

@@ -26,7 +26,7 @@ from motion_ray.errors import ConfigError, RunFolderError
 from motion_ray.files import faults_explained, remove_directory, write_text_atomic
 from motion_ray.locks import only_process
 from motion_ray.metrics import MetricsLog
-from motion_ray.precision import resolve_precision
+from motion_ray.precision import WORDS, resolved_name
 from motion_ray.types import RunFinished, StepDone, Validated
 
 ARITHMETIC = "arithmetic"  # among what is noted
@@ -143,9 +143,13 @@ class RunFolder:
         Where somebody else scores, such a run has a checkpoint of step 0 when the verdict comes.
         """
         anew = {self._run, self._inputs, self.cache, self.metrics, self.validation(0).parent}
-        if not any(CheckpointFolder(self.checkpoints).steps()):
+        if not self._has_learned():
             anew.add(self.checkpoints)
         return any(each not in anew and not _ours(each) for each in self.root.iterdir())
+
+    def _has_learned(self) -> bool:
+        """Whether there is a checkpoint after step 0."""
+        return any(CheckpointFolder(self.checkpoints).steps())
 
     def _is(self, config: CustomizationConfig) -> bool:
         """Whether the folder is of a run of this config."""
@@ -191,9 +195,8 @@ class RunFolder:
         if config.engine.arithmetic != "auto":
             return config
         noted = self._noted()
-        found = resolve_precision("auto", device) == torch.bfloat16
-        words = noted.get(ARITHMETIC) if any(CheckpointFolder(self.checkpoints).steps()) else None
-        [word] = words or ["bf16" if found else "fp32"]
+        words = noted.get(ARITHMETIC) if self._has_learned() else None
+        [word] = words or [WORDS[resolved_name("auto", device)]]
         write_text_atomic(self._inputs, json.dumps({**noted, ARITHMETIC: [word]}, indent=1))
         engine = config.engine.model_copy(update={"precision": word})
         return config.model_copy(update={"engine": engine})

@@ -41,7 +41,7 @@ from motion_ray.evaluation.training_clips import (
     training_clips,
 )
 from motion_ray.generation import VideoGenerator, videos_at_once
-from motion_ray.precision import resolve_precision
+from motion_ray.precision import resolved_name
 from motion_ray.store import DeltaStore
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,6 @@ class Evaluator:
     def measured_with(self) -> dict[str, Any]:
         """Everything that a row depends on besides its question, by hash."""
         detector, settings = self.examiner.detector, self.settings
-        dtype = resolve_precision(settings.precision, self.backbone.device)
         return {
             "base": self.backbone.fingerprint,
             "motion classifier": self.examiner.classifier.sha256,
@@ -118,7 +117,7 @@ class Evaluator:
             "tracker": NOT_RUN if self.examiner.tracker is None else repr(self.examiner.tracker),
             "sampling": settings.sampling.model_dump(mode="json"),
             "clips": settings.clips.model_dump(mode="json"),
-            "precision": str(dtype).removeprefix("torch."),
+            "precision": resolved_name(settings.precision, self.backbone.device),
         }
 
     def work(self, task: Task) -> list[Measurement]:

@@ -22,7 +22,7 @@ from motion_ray.evaluation.recognition import Recogniser
 from motion_ray.evaluation.rows import RowFile, VideoRow
 from motion_ray.evaluation.scene_prompts import ScenePrompt
 from motion_ray.generation import VideoGenerator
-from motion_ray.precision import resolve_precision
+from motion_ray.precision import resolved_name
 
 OnProgress = Callable[[str, int, int], None]
 """Called with a stage's name, how much of it is done, and how much it is in all."""
@@ -54,13 +54,12 @@ class Bench:
 
     def identity(self) -> dict[str, Any]:
         """What rows were measured with, by hash."""
-        dtype = resolve_precision(self.precision, self.backbone.device)
         return {
             "base": self.backbone.fingerprint,
             "motion classifier": self.classifier.sha256,
             "image-text model": self.encoder.weights_sha256,
             "sampling": self.sampling.model_dump(mode="json"),
-            "precision": str(dtype).removeprefix("torch."),
+            "precision": resolved_name(self.precision, self.backbone.device),
         }
 
     def generator(self) -> VideoGenerator:

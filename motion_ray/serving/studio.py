@@ -31,19 +31,24 @@ log = logging.getLogger(__name__)
 MOST_CACHES = 1000  # folders for disk tiers
 
 
-class StudioConfig(BaseModel):
-    """How a replica is equipped."""
+class LocalStudio(BaseModel):
+    """How the one replica of a server in one process is equipped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pool: PoolConfig = Field(default=PoolConfig(), description="memory for motions")
+    disk_bytes: int = Field(
+        default=32 * 2**30, ge=0, description="of copies, if the store of motions is distant"
+    )
+
+
+class StudioConfig(LocalStudio):
+    """How a replica is equipped."""
 
     device: Literal["cpu", "gpu"] = Field(default="cpu", description="where the model runs")
     threads: int = Field(default=2, ge=1, description="of torch, on a CPU")
     precision: str = Field(default="auto", description="auto, fp32 or bf16")
     scheduler: Literal["ddim", "dpmsolver++"] = "ddim"
-    pool: PoolConfig = PoolConfig()
-    disk_bytes: int = Field(
-        default=32 * 2**30, ge=0, description="of copies, if the store of motions is distant"
-    )
     replica: ReplicaConfig = ReplicaConfig()
 
 

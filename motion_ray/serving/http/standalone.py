@@ -11,11 +11,10 @@ from motion_ray.serving.http.config import ServerConfig
 from motion_ray.serving.http.local import MOST_QUEUED, LocalBackend, fresh_name
 from motion_ray.serving.http.ports import Services
 from motion_ray.serving.keys import ApiKeys
-from motion_ray.serving.pool import PoolConfig
 from motion_ray.serving.registration import AllowedSources
 from motion_ray.serving.replica import ReplicaConfig
 from motion_ray.serving.site import SiteConfig, open_site
-from motion_ray.serving.studio import StudioConfig, equip
+from motion_ray.serving.studio import LocalStudio, StudioConfig, equip
 from motion_ray.serving.uploads import BaseLayout
 
 
@@ -23,17 +22,6 @@ class LocalSite(SiteConfig):
     """As of a deployment; jobs and videos lie in a folder of their own."""
 
     state: Path = Field(default=Path("serving"), description="folder for jobs and videos")
-
-
-class LocalStudio(BaseModel):
-    """How the one replica is equipped."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pool: PoolConfig = Field(default=PoolConfig(), description="memory for motions")
-    disk_bytes: int = Field(
-        default=32 * 2**30, ge=0, description="of copies, if the store of motions is distant"
-    )
 
 
 class StandaloneConfig(BaseModel):
