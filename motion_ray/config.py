@@ -78,8 +78,8 @@ class OptimizerConfig(Frozen):
 
 
 class EngineConfig(Frozen):
-    """Who runs backward and the optimizer. Arithmetic is the same in torch and deepspeed (tested);
-    torch-bf16 rounds the whole network to bfloat16 and keeps exact weights beside it.
+    """Runs backward and the optimizer. Arithmetic is the same in torch and deepspeed (tested);
+    torch-bf16 rounds the whole network to bfloat16 and keeps float32 master weights.
     """
 
     name: Literal["torch", "deepspeed", "torch-bf16"] = Field(

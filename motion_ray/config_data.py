@@ -33,7 +33,10 @@ class AugmentationConfig(Frozen):
     """
 
     variants: int = Field(
-        default=8, ge=1, le=256, description="augmented variants cached per clip, K"
+        default=8,
+        ge=1,
+        le=256,
+        description="variants cached per clip, K: the clip as it is, and K - 1 augmented ones",
     )
     area: tuple[float, float] = Field(
         default=(0.7, 1.0), description="area share kept by the random resized crop"
@@ -42,7 +45,9 @@ class AugmentationConfig(Frozen):
         default=(0.9, 1.1), description="aspect ratio change of that crop"
     )
     flip: bool = Field(
-        default=False, description="mirror half of the variants, where motion.yaml says flip: true"
+        default=False,
+        description="mirror half of the augmented variants, those of D^r too, "
+        "where the motion's motion.yaml says flip: true",
     )
     brightness: float = Field(default=0.1, ge=0, le=1, description="relative jitter")
     contrast: float = Field(default=0.1, ge=0, le=1, description="relative jitter")

@@ -35,9 +35,14 @@ def setting_error(
     if first["type"] == "extra_forbidden":
         known = ", ".join(_fields(kind, path[:-1])) or "nothing"
         return ConfigError(where, "there is no such setting", f"known here: {known}")
+    rule = first["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(first["input"], Mapping) else f"got {first['input']!r}"
-    fix = ", ".join(filter(None, (shown, _example(good, path))))
-    return ConfigError(where, first["msg"].removeprefix("Value error, "), fix)
+    held = ""
+    if first["type"] in ("model_type", "model_attributes_type"):  # the second, of unions
+        rule = "is a section of settings, and takes no value itself"
+        held = f"settings of it: {', '.join(_fields(kind, path))}"
+    fix = ", ".join(filter(None, (shown, held, _example(good, path, into=bool(held)))))
+    return ConfigError(where, rule, fix)
 
 
 def _as_written(given: object, place: Place) -> Place:
@@ -60,8 +65,11 @@ def _inside(node: Any, part: int | str) -> Any:
     return None
 
 
-def _example(good: object, path: Place) -> str:
-    """An assignment that would be right; nothing for a section, or where it would be long."""
+def _example(good: object, path: Place, into: bool = False) -> str:
+    """An assignment that would be right; nothing where it would be long.
+
+    Of a section nothing either, or, to look ``into`` it, one of a setting that it holds.
+    """
     names: list[str] = []
     node = good
     for part in path:
@@ -69,7 +77,13 @@ def _example(good: object, path: Place) -> str:
             break
         names.append(str(part))
         node = node.get(part)
-    if not names or isinstance(node, Mapping):
+    while into and isinstance(node, Mapping):
+        held = next(((k, v) for k, v in node.items() if v not in (None, "", {})), None)
+        if held is None:
+            break
+        names.append(held[0])
+        node = held[1]
+    if not names or isinstance(node, Mapping) or (into and node is None):
         return ""
     text = f"for example {'.'.join(names)}={node if isinstance(node, str) else json.dumps(node)}"
     return text if len(text) <= LONGEST_EXAMPLE else ""

@@ -157,5 +157,13 @@ class NonFiniteLossError(MotionRayError):
     """
 
 
+class NonFiniteVideoError(MotionRayError):
+    """Denoising ended in NaN or infinite values, which would look like a black or white video."""
+
+
+class DeviceError(MotionRayError):
+    """A GPU computes nothing more for this process; a new one may do better."""
+
+
 class Cancelled(MotionRayError):
     """The caller asked a generation or a training run to stop."""

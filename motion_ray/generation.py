@@ -13,7 +13,7 @@ import torch
 from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.config import ClipConfig, SamplingConfig
 from motion_ray.diffusion.sampler import OnStep, denoise, initial_noise, sampling_scheduler
-from motion_ray.errors import ConfigError
+from motion_ray.errors import ConfigError, NonFiniteVideoError
 from motion_ray.precision import compute_context
 from motion_ray.types import GeneratedVideo
 
@@ -60,6 +60,7 @@ class VideoGenerator:
         Raises:
             ConfigError: prompts and seeds differ in number, or the size does not fit the VAE.
             Cancelled: ``cancelled`` returned true.
+            NonFiniteVideoError: denoising ended in NaN or infinity, in one of the batch.
         """
         if len(prompts) != len(seeds):
             raise ConfigError(
@@ -110,6 +111,12 @@ class VideoGenerator:
                 on_step=on_step,
                 cancelled=cancelled,
             )
+            if not bool(torch.isfinite(latents).all()):
+                raise NonFiniteVideoError(
+                    "generation",
+                    "denoising ended in values that are not finite",
+                    "try an earlier step of the motion, or less weight or guidance",
+                )
             frames = backbone.decode_latents(latents)
         return [
             GeneratedVideo(video, sampling.fps, prompt, seed)

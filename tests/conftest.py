@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ["MPLBACKEND"] = "Agg"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # What a developer may have set for a cluster, a server or a terminal of their own.
 for _name in ("RAY_ADDRESS", "MOTION_RAY_URL", "MOTION_RAY_API_KEY", "FORCE_COLOR", "COLUMNS"):

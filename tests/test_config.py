@@ -94,6 +94,14 @@ def test_the_later_of_two_assignments_counts():
         (["low_rank.rnk=1"], r"low_rank\.rnk: there is no such setting; known here: alpha, rank"),
         (["clips.fps.rate=1"], r"clips\.fps: .*valid number.*for example clips\.fps=8\.0$"),
         (["motion_clips=all"], r"motion_clips: .*got 'all', for example motion_clips=null$"),
+        (
+            ["validation.floor=0.265"],
+            r"floor: is a section .*got 0\.265, settings of it: clip_model, relative, value, "
+            r"for example validation\.floor\.value=0\.265$",
+        ),
+        (["low_rank=4"], r"low_rank: is a section .*got 4, settings of it: alpha, rank$"),
+        (["density=uniform"], r"density: is a section .*for example density\.kind=coarse"),
+        (["clips=[8]"], r"clips: is a section .*for example clips\.frames=\d+$"),
         (["optimzer.lr=1"], r"optimzer: there is no such setting"),
         (
             ["optimizer.lr=fast"],

@@ -21,7 +21,7 @@ import ray.exceptions
 from motion_ray.cluster.environment import prepare_worker_environment
 from motion_ray.cluster.first_line import first_line
 from motion_ray.cluster.resources import WorkerResources
-from motion_ray.errors import ConfigError, MotionRayError
+from motion_ray.errors import ConfigError, DeviceError, MotionRayError
 from motion_ray.evaluation.evaluator import EvaluationSettings
 from motion_ray.evaluation.measurement import Measurement
 from motion_ray.evaluation.tasks import Task, failed
@@ -81,6 +81,9 @@ class EvaluationActor:
             return self._failure
         try:
             return self._evaluator.work(task)
+        except DeviceError as error:
+            logger.error("%s", error)
+            ray.actor.exit_actor()  # another takes its place, and this task
         except MotionRayError as error:
             return error
 

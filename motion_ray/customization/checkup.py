@@ -19,6 +19,7 @@ from motion_ray.customization.examples import check_motion_clips
 from motion_ray.customization.forecast import Forecast, forecast
 from motion_ray.customization.loop import check_names
 from motion_ray.customization.stopping import scored_prompts
+from motion_ray.customization.tokens import check_token_start
 from motion_ray.data.clips import FolderScan, scan_motion_folder, scan_regularization_folder
 from motion_ray.data.inspect import (
     ClipReport,
@@ -179,6 +180,7 @@ def _base(
     settings = config.regularization
     unborn = settings.synthetic_clips if settings.source == "synthetic" else 0
     try:
+        check_token_start(sketch, config.token_start)
         return placements, forecast(config, len(members) + unborn, sketch, mode)
     except MotionRayError as error:
         findings.append(Finding(True, str(error)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import time
 import weakref
 from contextlib import AbstractContextManager
@@ -28,6 +27,7 @@ from motion_ray.config import CustomizationConfig, SamplingConfig
 from motion_ray.customization.adapters import count_factors
 from motion_ray.customization.parameters import select_parameters
 from motion_ray.customization.showcase import shown_prompts
+from motion_ray.devices import machine_memory
 from motion_ray.precision import compute_context
 
 MOMENTS = 2  # of AdamW, float32
@@ -118,7 +118,7 @@ def forecast(
     mixed = torch.autocast("cpu", torch.bfloat16, enabled=config.engine.precision != "fp32")
     with mode:
         estimate = _count(sketch, config, clips, mixed)
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = machine_memory()
     if estimate.operations <= AFFORDABLE_OPERATIONS and estimate.peak <= AFFORDABLE_MEMORY * memory:
         found = _measure(config, clips)
     else:

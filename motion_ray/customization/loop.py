@@ -38,7 +38,7 @@ from motion_ray.customization.relayed import relayed
 from motion_ray.customization.run import RunFolder
 from motion_ray.customization.showcase import make_report
 from motion_ray.customization.stopping import AppearanceValidator, scored_prompts
-from motion_ray.customization.trainer import Trainer
+from motion_ray.customization.trainer import Trainer, check_trainable
 from motion_ray.devices import resolve_device
 from motion_ray.generation import VideoGenerator
 from motion_ray.store import DeltaStore, check_name
@@ -144,6 +144,7 @@ def _clip_maker(session: _Session) -> VideoGenerator:
 def _train(session: _Session) -> Iterator[TrainEvent]:
     config, run = session.config, session.run
     yield Preparing("base model loaded", 1, 1)
+    check_trainable(session.backbone, config, session.clips.folder.token)
     checkpoint = session.checkpoints.latest()
     anew = checkpoint is None
     run.tie(base_record(session.backbone), anew=anew and not run.generated.exists())

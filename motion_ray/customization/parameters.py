@@ -32,6 +32,7 @@ def select_parameters(
         ConfigError: a named group has no parameter in this model.
     """
     wanted = frozenset(groups)
+    check_groups(backbone, wanted)
     selected: dict[str, nn.Parameter] = {}
     for name, parameter in backbone.denoiser.named_parameters():
         train = backbone.group_of(name) in wanted
@@ -40,11 +41,19 @@ def select_parameters(
             if masters:
                 parameter.data = parameter.data.to(torch.float32)
             selected[name] = parameter
-    empty = wanted - {backbone.group_of(name) for name in selected}
-    if empty:
+    return selected
+
+
+def check_groups(backbone: Backbone, groups: Iterable[ParameterGroup]) -> None:
+    """Refuse groups that a model does not have.
+
+    Raises:
+        ConfigError: a named group has no parameter in this model.
+    """
+    there = {backbone.group_of(name) for name, _ in backbone.denoiser.named_parameters()}
+    if empty := frozenset(groups) - there:
         raise ConfigError(
             "groups",
             f"this base model has no parameters in {', '.join(sorted(empty))}",
             "leave the group out, or choose a base that has it",
         )
-    return selected

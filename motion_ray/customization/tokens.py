@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from motion_ray.backbones.unet3d import UNet3DBackbone
+from motion_ray.errors import ConfigError
 
 NEIGHBOURS = 4  # tokens on either side of V* in the vocabulary that it is compared with
 
@@ -41,6 +42,21 @@ def token_contrast(backbone: UNet3DBackbone, caption: str, token: str) -> float:
     return float(((changed - states).flatten(1).norm(dim=1) / states.norm()).min())
 
 
+def check_token_start(backbone: UNet3DBackbone, word: str | None) -> None:
+    """Refuse a word that is not one row of the embedding table; null is V* itself.
+
+    Raises:
+        ConfigError: the tokenizer splits it.
+    """
+    pieces = 1 if word is None else len(backbone.token_pieces(word))
+    if pieces != 1:
+        raise ConfigError(
+            "token_start",
+            f"the base model's tokenizer splits {word!r} into {pieces} pieces",
+            "choose a common word that stays whole, for example token_start=person",
+        )
+
+
 class TrainedToken(nn.Module):
     """One row of the text encoder's embedding table as a parameter of its own.
 
@@ -54,11 +70,13 @@ class TrainedToken(nn.Module):
             description of what is to be learned); null takes the token's own.
 
     Raises:
-        BaseModelError: the tokenizer splits the token, or the word to start from.
+        BaseModelError: the tokenizer splits the token.
+        ConfigError: it splits the word to start from.
     """
 
     def __init__(self, backbone: UNet3DBackbone, token: str, start: str | None = None) -> None:
         super().__init__()
+        check_token_start(backbone, start)
         self.index = backbone.single_piece(token)
         first = self.index if start is None else backbone.single_piece(start)
         table = backbone.text_encoder.get_input_embeddings()

@@ -31,9 +31,9 @@ from motion_ray.customization.adapters import add_low_rank, delta_factors
 from motion_ray.customization.delta import TOKEN_EMBEDDING
 from motion_ray.customization.engine import build_engine
 from motion_ray.customization.examples import Batch, Examples
-from motion_ray.customization.parameters import select_parameters
+from motion_ray.customization.parameters import check_groups, select_parameters
 from motion_ray.customization.stopping import StoppingState
-from motion_ray.customization.tokens import TrainedToken
+from motion_ray.customization.tokens import TrainedToken, check_token_start
 from motion_ray.diffusion.loss import NoiseSchedule, denoising_loss
 from motion_ray.errors import CheckpointError, NonFiniteLossError
 from motion_ray.precision import compute_context
@@ -197,6 +197,20 @@ class Trainer:
         state = json.loads((directory / STATE).read_text())
         self.step = state["step"]
         self.stopping = StoppingState(**state["stopping"])
+
+
+def check_trainable(backbone: UNet3DBackbone, config: CustomizationConfig, token: str) -> None:
+    """Refuse what this base model cannot train, before clips are made or encoded: that takes
+    minutes.
+
+    Raises:
+        ConfigError: a parameter group is not there, or the word that a token starts from is split.
+        BaseModelError: the token is split, and trains.
+    """
+    check_groups(backbone, config.groups)
+    if config.train_token:
+        backbone.single_piece(token)
+        check_token_start(backbone, config.token_start)
 
 
 def _denoiser_parameters(

@@ -128,7 +128,7 @@ def denoise(
 
 
 class StepWatch:
-    """Tells of steps once the GPU has run them: it gets them long before.
+    """Reports steps when the GPU has executed them, not when they are queued.
 
     A step is waited for before the next is queued, so that a cancelled generation ends with it. Of
     short steps (:data:`SHORT_S`) the next is queued first: a GPU that has nothing to do until

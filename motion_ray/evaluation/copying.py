@@ -5,21 +5,21 @@ cosine of copy-detection descriptors. The paper's section 4.2 compares with the 
 training clip, its supplement C with any frame; both are here. A descriptor that was made for
 another kind of picture can find everything alike, and then the score says nothing: so a score
 always comes with a negative control, other clips of the same world held against the same training
-clips, and is refused when more than :data:`CONTROL_LIMIT` of those count as copies. Shapes: n
-frames, f frames of a video, m training frames, d length of a descriptor, h/w pixels.
+clips, and is refused when more than :data:`CONTROL_LIMIT` of those count as copies (what counts is
+in ``scoreboard``). Shapes: n frames, f frames of a video, m training frames, d length of a
+descriptor, h/w pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from motion_ray.errors import ConfigError
-from motion_ray.evaluation.statistics import Share, share_of
 
 CONTROL_LIMIT = 0.05
 Frames = Literal["any", "first"]
@@ -87,63 +87,6 @@ class NearestFrame:
     clip_frame: int
 
 
-@dataclass(frozen=True)
-class CopyScore:
-    """How many videos repeat training frames, and how many unrelated clips seem to.
-
-    Attributes:
-        detector: its name.
-        sha256: of its weights.
-        threshold: the cosine that makes a copy.
-        which: compared with the first frame of each training clip, or with any.
-        copies: videos that count as copies.
-        control: unrelated clips that do.
-        nearest: for each video.
-        control_scores: for each unrelated clip.
-    """
-
-    detector: str
-    sha256: str
-    threshold: float
-    which: Frames
-    copies: Share
-    control: Share
-    nearest: tuple[NearestFrame, ...]
-    control_scores: tuple[float, ...]
-
-    @property
-    def refused(self) -> bool:
-        """Whether the control shows that the detector cannot tell copies here."""
-        return self.control.rate > CONTROL_LIMIT
-
-    @property
-    def rate(self) -> float | None:
-        """Share of videos that are copies; None if refused."""
-        return None if self.refused else self.copies.rate
-
-    def verdict(self) -> str:
-        """For a report; never a number that means nothing."""
-        if self.refused:
-            return (
-                f"refused: {self.control} unrelated clips count as copies, more than "
-                f"{CONTROL_LIMIT:.0%}"
-            )
-        return f"{self.copies}; negative control {self.control}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "detector": self.detector,
-            "sha256": self.sha256,
-            "threshold": self.threshold,
-            "frames": self.which,
-            "copies": None if self.refused else self.copies.to_dict(),
-            "refused": self.refused,
-            "control": self.control.to_dict(),
-            "nearest": [vars(each) for each in self.nearest],
-        }
-
-
 def describe_training(detector: CopyDetector, clips: Sequence[Tensor]) -> TrainingFrames:
     """Descriptors of training clips, uint8 ``[f, 3, h, w]`` each; lengths may differ.
 
@@ -170,43 +113,6 @@ def nearest_frame(vectors: Tensor, training: TrainingFrames) -> NearestFrame:
     frame, at = divmod(int(cosines.argmax()), cosines.shape[1])
     return NearestFrame(
         float(cosines[frame, at]), frame, int(training.clips[at]), int(training.frames[at])
-    )
-
-
-def score_copying(
-    detector: CopyDetector,
-    videos: Sequence[Tensor],
-    training: TrainingFrames,
-    control: Sequence[Tensor],
-    which: Frames = "any",
-) -> CopyScore:
-    """Count the videos that repeat training frames.
-
-    Args:
-        detector: its threshold decides.
-        videos: generated, uint8 ``[f, 3, h, w]`` each.
-        training: see :func:`describe_training`.
-        control: clips of the same world that were not trained on, at least one.
-        which: training frames to compare with.
-
-    Raises:
-        ConfigError: there are no videos or no control clips.
-    """
-    for name, given in (("videos", videos), ("control clips", control)):
-        if not given:
-            raise ConfigError(name, "a copying score needs at least one", "give some")
-    compared = training.of(which)
-    nearest = tuple(nearest_frame(detector.embed(video), compared) for video in videos)
-    others = tuple(nearest_frame(detector.embed(clip), compared).score for clip in control)
-    return CopyScore(
-        detector=detector.name,
-        sha256=detector.sha256,
-        threshold=detector.threshold,
-        which=which,
-        copies=share_of(each.score > detector.threshold for each in nearest),
-        control=share_of(score > detector.threshold for score in others),
-        nearest=nearest,
-        control_scores=others,
     )
 
 

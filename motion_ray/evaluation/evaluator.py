@@ -20,7 +20,8 @@ from motion_ray.config import ClipConfig, SamplingConfig
 from motion_ray.customization.delta import MotionDelta
 from motion_ray.data.clips import load_motion_folder
 from motion_ray.data.puppets.render import render_batch
-from motion_ray.errors import ConfigError, DeltaError
+from motion_ray.devices import check_works
+from motion_ray.errors import ConfigError, DeltaError, NonFiniteVideoError
 from motion_ray.evaluation.clip import load_image_text_encoder
 from motion_ray.evaluation.clip_data import vae_round_trip
 from motion_ray.evaluation.copying import CopyDetector
@@ -46,9 +47,9 @@ from motion_ray.store import DeltaStore
 
 logger = logging.getLogger(__name__)
 
-#: What one video may die of without ending the evaluation: no memory, a kernel's error, NaN. An
-#: error of ours (:class:`~motion_ray.errors.MotionRayError`) would come again and ends it.
-FAULTS = (RuntimeError, ArithmeticError, MemoryError)
+#: What one video may die of without ending the evaluation: no memory, a kernel's error, NaN. Other
+#: errors of ours (:class:`~motion_ray.errors.MotionRayError`) would come again and end it.
+FAULTS = (RuntimeError, ArithmeticError, MemoryError, NonFiniteVideoError)
 NOT_RUN = "not run"
 
 
@@ -129,10 +130,13 @@ class Evaluator:
         Raises:
             MotionRayError: what another try would meet again: a delta of another base, a damaged
                 clip.
+            DeviceError: the GPU computes nothing more for this process.
         """
         try:
             return self._answer(task)
         except FAULTS as error:
+            # Or all videos after this one would fail as well, and count as wrong.
+            check_works(self.backbone.device, error)
             if len(task.questions) == 1:
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
                 logger.warning("a video could not be made: %s", reason)

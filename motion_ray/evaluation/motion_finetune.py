@@ -10,7 +10,7 @@ classes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -35,7 +35,7 @@ from motion_ray.evaluation.motion import (
 )
 from motion_ray.evaluation.motion_input import ClipPreparation
 from motion_ray.evaluation.statistics import Share, share_of
-from motion_ray.files import atomic_directory
+from motion_ray.files import atomic_directory, write_text_atomic
 from motion_ray.manifest import canonical_json, read_json_object, sha256_of
 from motion_ray.pretraining.loop import TrainingProgress, claim_work_folder, train
 from motion_ray.pretraining.one_model import OneModelTraining, checkpoints_of, trained_weights
@@ -151,28 +151,58 @@ def write_classifier(
     preprocessor = preprocessor_of(start)
     shutil.copyfile(preprocessor, staged / preprocessor.name)
     right = accuracy(load_motion_classifier(str(staged), device), held_out, settings.seconds)
-    told = {**right.to_dict(), "started from": sha256_of(start / WEIGHTS), **asdict(settings)}
     with atomic_directory(folder, BaseModelError) as target:
         for name in (WEIGHTS, CONFIG, preprocessor.name):
             shutil.copyfile(staged / name, target / name)
-        (target / CARD).write_text(canonical_json(told))
+        write_accuracy(
+            target, right, **{"started from": sha256_of(start / WEIGHTS)}, **asdict(settings)
+        )
     return right
 
 
-def accuracy(classifier: MotionClassifier, data: LabelledClips, seconds: float) -> Share:
+def accuracy(
+    classifier: MotionClassifier,
+    data: LabelledClips,
+    seconds: float,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Share:
     """How many clips a classifier names rightly, each looked at as in training.
 
     Args:
         classifier: under test.
         data: clips and labels.
-        seconds: of each clip that are looked at.
+        seconds: of each clip that are looked at, in its middle.
+        on_progress: told clips done and clips in all.
+
+    Raises:
+        BaseModelError: the classifier knows other classes.
+        DataError: a clip is damaged.
     """
+    if absent := sorted({clip.label for clip in data.clips} - set(classifier.labels)):
+        rule = f"does not know {len(absent)} of the classes, {absent[0]!r} first"
+        raise BaseModelError(classifier.name, rule, "use one that was trained on these classes")
     verdicts = []
     for clip in data.clips:
         frames = _frames(clip.path, seconds)
         said = int(classifier.probabilities(frames[None])[0].argmax())
         verdicts.append(classifier.labels[said] == clip.label)
+        if on_progress is not None:
+            on_progress(len(verdicts), len(data.clips))
     return share_of(verdicts)
+
+
+def write_accuracy(folder: Path, right: Share, **tested: object) -> None:
+    """Write how good a classifier is beside its weights, where reports look for it.
+
+    Args:
+        folder: of the classifier.
+        right: from :func:`accuracy`, on clips that it has not seen.
+        tested: what else is to be known about it.
+
+    Raises:
+        BaseModelError: the folder cannot be written.
+    """
+    write_text_atomic(folder / CARD, canonical_json({**right.to_dict(), **tested}), BaseModelError)
 
 
 class _Trainer(OneModelTraining):

@@ -24,6 +24,7 @@ from motion_ray.evaluation.multiple import holm
 from motion_ray.evaluation.statistics import Share
 
 LEVEL = 0.05
+FEWEST_PROMPTS = 6  # for a limit: five that agree do so by chance with p = 1/16
 CHANCE = "it may be chance"
 Observed = Mapping[Hashable, Observation]
 """Values of one score of one method, by what makes two videos a pair."""
@@ -226,8 +227,13 @@ def _of_contrast(claim: Contrast, difference: Difference, p: float | None) -> Ve
 
 
 def _of_bound(claim: Bound, observed: Mapping[Key, Observed | str]) -> Verdict:
-    estimate = _exactly(estimate_rate(list(_values(claim, claim.method, observed).values())))
+    values = list(_values(claim, claim.method, observed).values())
+    estimate = _exactly(estimate_rate(values))
     said = f"{claim.metric} of {claim.method} is {estimate}"
+    prompts = len({each.cluster for each in values})
+    if prompts < FEWEST_PROMPTS:
+        because = f"{said}: of {prompts} prompts, too few to tell"
+        return Verdict(claim, Word.INCONCLUSIVE, because, estimate)
     below, above = estimate.high < claim.limit, estimate.low > claim.limit
     if above if claim.above else below:
         return Verdict(claim, Word.REPRODUCED, said, estimate)

@@ -88,7 +88,8 @@ def _head(found: Reproduction, folder: Path) -> list[str]:
         f"# The paper's tables, again: scale {scale.name}",
         "",
         f"{', '.join(scale.motions)}; {scale.prompts} prompts, training seeds "
-        f"{_listed(scale.seeds)} (headline methods {_listed(scale.headline_seeds)}). Ours are "
+        f"{_listed(scale.seeds)} (headline methods {_listed(scale.headline_seeds)}), noise seeds "
+        f"{_listed(scale.video_seeds)}. Ours are "
         "shares or means of videos, every motion weighing the same, with 95 % intervals that "
         f"resample prompts; the paper's numbers stand below ours where it has any.{how}",
         "",

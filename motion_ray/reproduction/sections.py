@@ -44,7 +44,9 @@ JUDGED = (
     "Differences are of the same prompts and seeds, and their p values, which do not know how much "
     "another training would differ, are corrected together (Holm), over all differences that are "
     "tested here; each interval is 95 % by itself. Limits are judged one by one, by exact "
-    "intervals. What may be chance is called inconclusive. A training that failed is in no mean: "
+    "intervals, and of six prompts at least. What may be chance is called inconclusive. All videos "
+    "of a noise seed start from the same noise: what other noise would give, intervals do not say. "
+    "A training that failed is in no mean: "
     "that favours its method, and its row may have fewer motions than its neighbours."
 )
 Dot = tuple[float, float, tuple[float, float]]

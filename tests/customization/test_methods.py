@@ -128,6 +128,7 @@ def test_low_rank_needs_weights(tiny_run, tmp_path):
     wrong = tiny_run.replace({"groups": [ParameterGroup.TEMPORAL_CONV], "inflate": True})
     with pytest.raises(ConfigError, match="no parameters in temporal_conv"):
         list(customize(wrong, tmp_path / "wrong", device="cpu"))
+    assert not (RunFolder(tmp_path / "wrong").cache / "latents").exists()  # before it takes time
 
 
 def test_fewer_clips(tiny_run, tmp_path):
@@ -146,6 +147,13 @@ def test_a_trained_token_can_start_from_another_word(tiny_run, tmp_path):
     backbone = load_backbone(config.base, "cpu")
     table = backbone.text_encoder.get_input_embeddings().weight
     torch.testing.assert_close(row, table[backbone.single_piece("sks")].detach().float())
+
+
+def test_a_word_to_start_from_is_one_piece(tiny_run, tmp_path):
+    config = tiny_method("textual-inversion", tiny_run).replace({"token_start": "unheardof"})
+    with pytest.raises(ConfigError, match=r"token_start: .* splits 'unheardof' into \d+ pieces"):
+        list(customize(config, tmp_path / "run", device="cpu"))
+    assert not (RunFolder(tmp_path / "run").cache / "latents").exists()
 
 
 def test_deltas_of_steps_on_the_way_are_published(tiny_run, tmp_path):

@@ -12,7 +12,7 @@ from motion_ray.backbones.unet3d import load_backbone
 from motion_ray.config import ClipConfig, SamplingConfig
 from motion_ray.diffusion.loss import build_scheduler
 from motion_ray.diffusion.sampler import sampling_scheduler
-from motion_ray.errors import Cancelled, ConfigError
+from motion_ray.errors import Cancelled, ConfigError, NonFiniteVideoError
 from motion_ray.generation import VideoGenerator
 
 CLIPS = ClipConfig(frames=3, height=32, width=32)
@@ -113,6 +113,23 @@ def test_cancel_stops_before_the_next_step(tiny_bases):
             PROMPTS[:1], [1], on_step=lambda n, _: done.append(n), cancelled=lambda: len(done) >= 2
         )
     assert done == [1, 2]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_no_video(tiny_bases, monkeypatch, value):
+    """Pixels would be black or white, and look like an answer."""
+    backbone = load_backbone(str(tiny_bases["epsilon"]), "cpu")
+    predict = backbone.predict
+
+    def spoiled(*args: torch.Tensor) -> torch.Tensor:
+        prediction = predict(*args)
+        prediction[-1, 0, 0, 0, 0] = value
+        return prediction
+
+    monkeypatch.setattr(backbone, "predict", spoiled)
+    generator = VideoGenerator(backbone, SamplingConfig(steps=2), CLIPS, "fp32")
+    with pytest.raises(NonFiniteVideoError, match="not finite"):
+        generator.generate(PROMPTS, [1, 2])
 
 
 def test_seeds_and_prompts_must_match_in_number(tiny_bases):

@@ -1,8 +1,7 @@
-"""The copying score by hand, its negative control, and the detectors that can be loaded."""
+"""Which training frame is nearest, by hand, and the detectors that can be loaded."""
 
 from __future__ import annotations
 
-import json
 import sys
 import types
 import warnings
@@ -17,15 +16,12 @@ from torch.nn import functional
 from motion_ray.errors import BaseModelError, ConfigError
 from motion_ray.evaluation.copying import (
     CopyDetector,
-    NearestFrame,
     TrainingFrames,
     describe_training,
     nearest_frame,
-    score_copying,
 )
 from motion_ray.evaluation.copying_choice import load_copy_detector
 from motion_ray.evaluation.copying_sscd import load_sscd_file
-from motion_ray.evaluation.statistics import Share
 from motion_ray.manifest import sha256_of
 
 
@@ -66,36 +62,9 @@ def test_first_frames_are_fewer_than_any_frames() -> None:
     assert nearest_frame(Corner().embed(video(GREEN)), first).score == pytest.approx(0.0)
 
 
-def test_videos_above_the_threshold_are_counted() -> None:
-    training = describe_training(Corner(), [video(RED, GREEN)])
-    videos = [video(BLUE, RED), video(BLUE, YELLOW), video(BLUE)]
-    score = score_copying(Corner(), videos, training, [video(BLUE)])
-    assert score.copies == Share(1, 3) and score.control == Share(0, 1)
-    assert score.rate == pytest.approx(1 / 3) and not score.refused
-    assert score.nearest[0] == NearestFrame(pytest.approx(1.0), 1, 0, 0)  # pyright: ignore
-    assert score_copying(Corner(), [video(GREEN)], training, [video(BLUE)], "first").rate == 0.0
-    assert json.loads(json.dumps(score.to_dict()))["copies"]["right"] == 1
-
-
-def test_a_detector_that_finds_everything_alike_gets_no_score() -> None:
-    """One of ten unrelated clips counts as a copy: 10 % is more than the limit."""
-    training = describe_training(Corner(), [video(RED)])
-    control = [video(RED), *[video(BLUE)] * 9]
-    score = score_copying(Corner(), [video(RED), video(BLUE)], training, control)
-    assert score.refused and score.rate is None
-    assert "refused" in score.verdict() and score.to_dict()["copies"] is None
-    fewer = score_copying(Corner(), [video(RED)], training, [video(RED), *[video(BLUE)] * 19])
-    assert not fewer.refused and fewer.control == Share(1, 20)
-
-
-def test_nothing_to_score_is_refused() -> None:
-    training = describe_training(Corner(), [video(RED)])
+def test_without_training_clips_there_is_nothing_to_compare_with() -> None:
     with pytest.raises(ConfigError, match="training clips"):
         describe_training(Corner(), [])
-    with pytest.raises(ConfigError, match="videos"):
-        score_copying(Corner(), [], training, [video(RED)])
-    with pytest.raises(ConfigError, match="control clips"):
-        score_copying(Corner(), [video(RED)], training, [])
 
 
 def test_of_equals_the_earliest_is_named() -> None:

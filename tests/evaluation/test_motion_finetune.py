@@ -11,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from jobs.score_gestures import main as score
 from jobs.train_gestures import main
 from motion_ray.customization.checkpoint import CheckpointFolder
 from motion_ray.data.jester import JesterClip
 from motion_ray.errors import BaseModelError
-from motion_ray.evaluation.motion import EMBEDDED_FOLDER, load_motion_classifier
+from motion_ray.evaluation.motion import EMBEDDED_FOLDER, load_motion_classifier, own_accuracy
 from motion_ray.evaluation.motion_finetune import FineTuning, LabelledClips, accuracy, fine_tune
 from motion_ray.pretraining.loop import final_state
 from tests.evaluation.fake_evaluators import build_tiny_classifier
@@ -87,6 +88,28 @@ def test_the_job_trains_tests_and_writes_a_classifier_that_evaluation_takes(
     told = json.loads((tmp_path / "out" / "accuracy.json").read_text())
     assert (told["right"], told["of"]) == (right.right, 6)
     assert f"of {right.of}" in capsys.readouterr().out
+
+
+def test_any_classifier_of_the_classes_can_be_tested(
+    jester: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = build_tiny_classifier(tmp_path / "model", labels=LABELS)
+    line = ["--jester", str(jester), "--classifier", str(folder)]
+    assert score(line) == 0
+    right = accuracy(load_motion_classifier(str(folder)), clips_of(jester, range(9, 15)), 2.6)
+    assert own_accuracy(str(folder)) == str(right)
+    assert str(right) in " ".join(capsys.readouterr().out.split())
+    assert score([*line, "--clips", "3"]) == 0
+    assert own_accuracy(str(folder)).endswith("of 3")
+    for wrong, message in (
+        (["--clips", "7"], "a number from 1 to 6"),
+        (["--seconds", "0"], "--seconds: is above 0"),
+        (["--trn", "x.pth.tar"], "--trn and --trn-sha256: belong together"),
+    ):
+        assert score([*line, *wrong]) == 2
+        assert message in capsys.readouterr().err
+    assert score(["--jester", str(jester), "--classifier", str(start)]) == 2
+    assert "does not know 3 of the classes, 'Drumming Fingers' first" in capsys.readouterr().err
 
 
 @pytest.mark.slow

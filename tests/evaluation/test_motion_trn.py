@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from jobs.score_gestures import main
 from motion_ray.errors import BaseModelError
-from motion_ray.evaluation.motion import load_motion_classifier
+from motion_ray.evaluation.motion import load_motion_classifier, own_accuracy
 from motion_ray.evaluation.motion_trn import BLOCKS, STEM, BnInception, Relations, Trn
 from motion_ray.evaluation.motion_trn_weights import MEAN, convert_trn
 
@@ -105,6 +107,20 @@ def test_converted_weights_classify_as_the_network_does(published: Path, tmp_pat
     torch.testing.assert_close(classifier.probabilities(video), expected, atol=1e-4, rtol=1e-3)
     backwards = classifier.probabilities(video.flip(1))
     assert not torch.allclose(backwards, expected, atol=1e-2)
+
+
+def test_published_weights_are_converted_and_tested_by_one_command(
+    published: Path, tmp_path: Path
+) -> None:
+    jester, pictures = tmp_path / "jester", tmp_path / "jester" / "20bn-jester-v1" / "7"
+    pictures.mkdir(parents=True)
+    for number in range(10):
+        Image.new("RGB", (176, 100), (20 * number, 0, 0)).save(pictures / f"{number + 1:05d}.jpg")
+    (jester / "jester-v1-labels.csv").write_text("\n".join(LABELS))
+    (jester / "jester-v1-validation.csv").write_text(f"7;{LABELS[0]}")
+    line = ["--jester", str(jester), "--classifier", str(tmp_path / "trn")]
+    assert main([*line, "--trn", str(published), "--trn-sha256", digest(published)]) == 0
+    assert own_accuracy(str(tmp_path / "trn")).endswith("of 1")
 
 
 def test_a_pickle_is_opened_only_with_its_sha256(published: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from motion_ray.data.puppets.bodies import COLOURS, KINDS
 from motion_ray.data.puppets.captions import appearance_phrase
 from motion_ray.data.puppets.places import PLACES
 from motion_ray.data.puppets.world import PuppetScene
-from motion_ray.errors import BaseModelError, ConfigError, DeltaError, FolderBusyError
+from motion_ray.errors import BaseModelError, ConfigError, DeltaError, DeviceError, FolderBusyError
 from motion_ray.evaluation.clip import appearance_score
 from motion_ray.evaluation.evaluated_motion import (
     EvaluatedMotion,
@@ -312,6 +312,24 @@ def test_a_video_that_cannot_be_made_is_counted_and_can_be_tried_again(
     assert run(setting, tmp_path) == found  # a failure is an answer
     again = run(setting, tmp_path, retry_failed=True)
     assert not any(row.failure for row in again)
+
+
+def test_a_device_that_works_no_more_ends_the_evaluation(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or every video after that would count as not recognised."""
+    sound = setting.evaluator
+
+    def broken(*_: object) -> Tensor:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def dead(device: torch.device, fault: Exception) -> None:
+        raise DeviceError(str(device), f"computes nothing more: {fault}")
+
+    monkeypatch.setattr(sound.backbone, "encode_text", broken)
+    monkeypatch.setattr("motion_ray.evaluation.evaluator.check_works", dead)
+    with pytest.raises(DeviceError, match="nothing more: CUDA error: an illegal memory access"):
+        run(setting, tmp_path)
 
 
 def test_an_error_that_would_come_again_ends_the_evaluation(

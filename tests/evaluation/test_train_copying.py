@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from motion_ray.data.puppets.render import render_batch
 from motion_ray.errors import BaseModelError, RunFolderError
-from motion_ray.evaluation.copying import describe_training, score_copying
+from motion_ray.evaluation.copying import (
+    CONTROL_LIMIT,
+    NearestFrame,
+    describe_training,
+    nearest_frame,
+)
 from motion_ray.evaluation.copying_calibration import (
     TRAINING_CLIPS,
     closeness,
@@ -218,10 +225,15 @@ def test_the_embedded_detector_finds_copies_and_passes_its_control() -> None:
     training = describe_training(detector, list(clips))
     compressed = KNOWN_CHANGES["JPEG, quality 50"]
     control = render_batch([trial.training[1] for trial in draw_trials(20, "control")])
-    score = score_copying(detector, [compressed(c) for c in clips], training, list(control))
-    assert not score.refused, score.verdict()
-    assert score.rate is not None and score.rate >= 0.95
-    cropped = score_copying(detector, [crop_to(0.9)(c) for c in clips], training, list(control))
-    assert cropped.rate is not None and cropped.rate >= 0.5
-    assert [found.clip for found in score.nearest] == list(range(20))
+
+    def nearest(videos: Iterable[Tensor]) -> list[NearestFrame]:
+        return [nearest_frame(detector.embed(video), training) for video in videos]
+
+    def copies(found: list[NearestFrame]) -> int:
+        return sum(each.score > detector.threshold for each in found)
+
+    found = nearest(compressed(clip) for clip in clips)
+    assert copies(found) >= 19 and [each.clip for each in found] == list(range(20))
+    assert copies(nearest(crop_to(0.9)(clip) for clip in clips)) >= 10
+    assert copies(nearest(control)) <= CONTROL_LIMIT * len(control)
     assert (EMBEDDED_FOLDER / "model.safetensors").stat().st_size < 2 * 2**20

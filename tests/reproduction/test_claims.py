@@ -42,7 +42,7 @@ def share(right: int, of: int) -> list[float]:
         (RARE, share(5, 10), share(0, 10), Word.INCONCLUSIVE),  # 0 of 10 may be 20 %
         (RARE, share(5, 100), share(1, 100), Word.INCONCLUSIVE),  # 1 of 100 may be 5.4 %
         (OFTEN, share(0, 4), share(4, 4), Word.INCONCLUSIVE),  # as four heads are of a coin
-        (OFTEN, share(0, 8), share(8, 8), Word.REPRODUCED),
+        (OFTEN, share(0, 6), share(6, 6), Word.REPRODUCED),
     ],
 )
 def test_verdicts(claim, ours, other, word):
@@ -56,6 +56,19 @@ def test_a_contrast_is_estimated_on_pairs():
     assert verdict.estimate is not None
     assert verdict.estimate.value == pytest.approx(0.25)
     assert "accuracy of ours - 2 x other is 0.250" in verdict.because
+
+
+def test_a_limit_is_not_judged_by_few_prompts_however_many_motions_have_them():
+    """Five prompts of ten motions that are all right: as if a coin had shown five heads."""
+    for prompts, word in ((5, Word.INCONCLUSIVE), (6, Word.REPRODUCED)):
+        right = {
+            (prompt, motion): Observation(1.0, prompt, f"motion {motion}")
+            for prompt in range(prompts)
+            for motion in range(10)
+        }
+        [verdict] = judge([OFTEN], {("other", "accuracy", ()): right})
+        assert verdict.word is word, verdict.because
+        assert ("of 5 prompts, too few" in verdict.because) == (prompts == 5)
 
 
 def test_less_than_twice_is_not_the_opposite_of_better():

@@ -88,10 +88,18 @@ our learning rate teaches more than three times the learning rate: motion accura
     ours > rate-triple: motion accuracy
 ours has a higher motion accuracy than DreamBooth at a third of the learning rate
     ours > dreambooth-rate-third: motion accuracy
+ours has at least twice the motion accuracy of DreamBooth at a third of the learning rate
+    ours > 2 x dreambooth-rate-third: motion accuracy
+ours has at least twice the motion accuracy of DreamBooth at a third of the learning rate, at matched appearance
+    ours > 2 x dreambooth-rate-third: motion accuracy
 DreamBooth at a third of the learning rate learns more than at its own: motion accuracy
     dreambooth-rate-third > dreambooth: motion accuracy
 ours has a higher motion accuracy than DreamBooth at a tenth of the learning rate
     ours > dreambooth-rate-tenth: motion accuracy
+ours has at least twice the motion accuracy of DreamBooth at a tenth of the learning rate
+    ours > 2 x dreambooth-rate-tenth: motion accuracy
+ours has at least twice the motion accuracy of DreamBooth at a tenth of the learning rate, at matched appearance
+    ours > 2 x dreambooth-rate-tenth: motion accuracy
 DreamBooth at a tenth of the learning rate learns more than at its own: motion accuracy
     dreambooth-rate-tenth > dreambooth: motion accuracy
 
