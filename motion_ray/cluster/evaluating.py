@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 import ray.exceptions
+from ray.actor import exit_actor
 
 from motion_ray.cluster.environment import prepare_worker_environment
 from motion_ray.cluster.first_line import first_line
@@ -83,7 +84,8 @@ class EvaluationActor:
             return self._evaluator.work(task)
         except DeviceError as error:
             logger.error("%s", error)
-            ray.actor.exit_actor()  # another takes its place, and this task
+            exit_actor()  # another takes its place, and this task
+            raise
         except MotionRayError as error:
             return error
 

@@ -1,4 +1,4 @@
-"""Many customizations at once on a connected cluster: a desk, slots, and Ray Tune above them.
+"""Many customizations at once on a cluster: coordinator (desk), workers (slots) and Ray Tune.
 
 Tune decides which trial is next and which may end early; slots (Ray Train) do the work; the desk
 stands between the two and writes everything down. What survives is the ledger and the run folders:
