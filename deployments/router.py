@@ -75,6 +75,7 @@ class Router:
             backend=self._dispatcher,
             keys=None if keys is None else ApiKeys.load(keys),
             sources=AllowedSources.of(self._config.sources),
+            watch=self._metrics,
         )
         app = create_app(self._config, services)
         app.add_middleware(OneRequestId)

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ FORMAT = "motion_ray.manifest/1"
 LARGEST = 16 * 2**20  # bytes; far above any real manifest, so that a hostile one is not read
 HASH_THREADS = 4  # hashlib releases the interpreter lock
 OTHER_COPY = "use another copy of it"
+_SYSTEM_FAULT = re.compile(r"\(os error \d+\)$")  # as libraries in Rust write it
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,42 @@ def reading(path: Path, error: type[MotionRayError]) -> Iterator[None]:
 
 
 def may_pass(error: MotionRayError) -> bool:
-    """Whether :func:`reading` met a fault of the system, which says nothing about the content."""
+    """Whether what was read met a fault of the system, which says nothing about the content.
+
+    Args:
+        error: with its cause, which a copy of it has not: to be asked where it is first caught.
+    """
     cause = error.__cause__
-    gone = FileNotFoundError | NotADirectoryError
-    return isinstance(cause, OSError) and not isinstance(cause, gone)
+    if isinstance(cause, FileNotFoundError | NotADirectoryError):
+        # safetensors says so, without a number, whatever kept it from opening a file (EMFILE too).
+        return cause.errno is None
+    if isinstance(cause, OSError):
+        return True
+    # safetensors tells a failed read as a text. A ValueError's text may be the content's own.
+    return not isinstance(cause, ValueError) and _SYSTEM_FAULT.search(str(cause)) is not None
+
+
+@contextlib.contextmanager
+def faults_apart(
+    path: Path, error: type[MotionRayError], passing: type[MotionRayError]
+) -> Iterator[None]:
+    """Have faults that :func:`may_pass` leave as another class than flaws of the content.
+
+    Args:
+        path: what is read.
+        error: what the reader raises for both.
+        passing: for the faults.
+
+    Raises:
+        passing: the system cannot read it at this moment.
+    """
+    try:
+        yield
+    except error as fault:
+        if may_pass(fault):
+            rule = f"cannot be read now ({fault})"
+            raise passing(f"{path}", rule, "check the disk or the network, try again") from fault
+        raise
 
 
 def plain_files(directory: Path, error: type[MotionRayError], prefix: str = "") -> dict[str, int]:

@@ -26,7 +26,7 @@ from motion_ray.files import (
     remove_directory,
     remove_stale,
 )
-from motion_ray.manifest import MANIFEST, may_pass, read_limited, reading
+from motion_ray.manifest import MANIFEST, faults_apart, read_limited, reading
 from motion_ray.remote import reached, written
 
 log = logging.getLogger(__name__)
@@ -41,11 +41,19 @@ class Shelf(Protocol):
     """What a store needs from its place. Names and ids were checked by the caller."""
 
     def names(self) -> list[str]:
-        """Names that have refs, sorted; other entries may be among them."""
+        """Names that have refs, sorted; other entries may be among them.
+
+        Raises:
+            StoreError: the place cannot be read, or had refs and is gone.
+        """
         ...
 
     def versions(self, name: str) -> list[int]:
-        """Versions of a name in ascending order, without those that were withdrawn."""
+        """Versions of a name in ascending order, without those that were withdrawn.
+
+        Raises:
+            StoreError: as :meth:`names`.
+        """
         ...
 
     def read_ref(self, name: str, version: int) -> bytes:
@@ -81,8 +89,31 @@ class Shelf(Protocol):
 
         Raises:
             DeltaError: it is missing or damaged.
+            StoreError: it cannot be read now.
         """
         ...
+
+
+class _Presence:
+    """Keeps a place that has vanished, such as an unmounted folder, from passing for an empty one.
+
+    Nothing of ours removes a ref, so refs that were seen are there as long as the place is.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place, self._seen = place, False
+
+    def found(self, there: bool) -> None:
+        """Somebody has looked whether there are refs.
+
+        Raises:
+            StoreError: there were, and there are none.
+        """
+        if there:
+            self._seen = True
+        elif self._seen:
+            rule = "had motions, and is gone: its disk or network folder may not be mounted"
+            raise StoreError(self._place, rule, "mount it again; if it was removed, restart")
 
 
 class LocalShelf:
@@ -93,18 +124,27 @@ class LocalShelf:
 
     def __init__(self, root: Path) -> None:
         self._objects, self._refs = root / "objects", root / "refs"
+        self._presence = _Presence(f"{root}")
         remove_stale(self._objects)
         for name in self.names():
             remove_stale(self._refs / name)
 
     def names(self) -> list[str]:
         """See :class:`Shelf`."""
-        folders = [each for each in _list(self._refs) if each.is_dir() and not each.is_symlink()]
+        entries = _list(self._refs)
+        with reading(self._refs, StoreError):
+            folders = [each for each in entries if each.is_dir() and not each.is_symlink()]
+        self._check_there()  # last: it may have vanished while it was looked through
         return sorted(folder.name for folder in folders)
 
     def versions(self, name: str) -> list[int]:
         """See :class:`Shelf`."""
-        return _versions([entry.name for entry in _list(_no_link(self._refs / name))])
+        entries = _list(_no_link(self._refs / name))
+        if entries:
+            self._presence.found(True)
+        else:
+            self._check_there()
+        return _versions([entry.name for entry in entries])
 
     def read_ref(self, name: str, version: int) -> bytes:
         """See :class:`Shelf`."""
@@ -115,7 +155,9 @@ class LocalShelf:
     def create_ref(self, name: str, version: int, data: bytes) -> bool:
         """See :class:`Shelf`."""
         path = _no_link(self._refs / name) / f"{version}.json"
-        return create_bytes_exclusive(path, data, StoreError)
+        created = create_bytes_exclusive(path, data, StoreError)
+        self._presence.found(True)
+        return created
 
     def withdraw(self, name: str, version: int) -> bool:
         """See :class:`Shelf`."""
@@ -124,6 +166,7 @@ class LocalShelf:
 
     def put(self, delta: MotionDelta) -> None:
         """See :class:`Shelf`."""
+        self._check_there()  # or a new store would begin below the mount point
         folder = _no_link(self._objects / delta.sha256)
         if self._is_whole(folder, delta.sha256):
             return
@@ -141,15 +184,25 @@ class LocalShelf:
 
     def load(self, sha256: str) -> MotionDelta:
         """See :class:`Shelf`."""
-        return MotionDelta.load(_no_link(self._objects / sha256))
+        folder = _no_link(self._objects / sha256)
+        try:
+            with faults_apart(folder, DeltaError, StoreError):
+                return MotionDelta.load(folder)
+        except DeltaError:
+            self._check_there()
+            raise
 
     def _is_whole(self, folder: Path, sha256: str) -> bool:
         try:
-            return MotionDelta.identify(folder) == sha256
-        except DeltaError as damage:
-            if may_pass(damage):
-                raise StoreError(folder, f"cannot be read now ({damage})", "try again") from damage
+            with faults_apart(folder, DeltaError, StoreError):
+                return MotionDelta.identify(folder) == sha256
+        except DeltaError:
             return False
+
+    def _check_there(self) -> None:
+        with reading(self._refs, StoreError):
+            there = self._refs.is_dir()
+        self._presence.found(there)
 
 
 class RemoteShelf:
@@ -163,14 +216,19 @@ class RemoteShelf:
 
     def __init__(self, filesystem: AbstractFileSystem, root: str) -> None:
         self._filesystem, self._root = filesystem, root.rstrip("/")
+        self._presence = _Presence(self._root)
 
     def names(self) -> list[str]:
         """See :class:`Shelf`."""
-        return sorted(self._list(f"{self._root}/refs"))
+        names = self._list(f"{self._root}/refs")
+        self._presence.found(bool(names))
+        return sorted(names)
 
     def versions(self, name: str) -> list[int]:
         """See :class:`Shelf`."""
-        return _versions(self._list(f"{self._root}/refs/{name}"))
+        entries = self._list(f"{self._root}/refs/{name}")
+        self._presence.found(bool(entries or self.names()))
+        return _versions(entries)
 
     def read_ref(self, name: str, version: int) -> bytes:
         """See :class:`Shelf`."""
@@ -198,6 +256,7 @@ class RemoteShelf:
 
     def put(self, delta: MotionDelta) -> None:
         """See :class:`Shelf`."""
+        self.names()  # refuses a place that is gone
         if self._is_whole(delta.sha256):
             return
         # Several who upload the same delta at once can read each other's half-written files. The
@@ -228,13 +287,19 @@ class RemoteShelf:
         """See :class:`Shelf`."""
         with self._staging() as stage:
             self._fetch(sha256, stage)
-            return MotionDelta.load(stage)
+            try:
+                with faults_apart(stage, DeltaError, StoreError):
+                    return MotionDelta.load(stage)
+            except DeltaError:
+                self.names()  # told apart from a place that is gone
+                raise
 
     def _is_whole(self, sha256: str) -> bool:
         with self._staging() as stage:
             try:
                 self._fetch(sha256, stage)
-                return MotionDelta.identify(stage) == sha256
+                with faults_apart(stage, DeltaError, StoreError):
+                    return MotionDelta.identify(stage) == sha256
             except DeltaError:
                 return False
 
@@ -279,7 +344,9 @@ def _versions(names: list[str]) -> list[int]:
 
 
 def _no_link(path: Path) -> Path:
-    if path.is_symlink():
+    with reading(path, StoreError):
+        link = path.is_symlink()
+    if link:
         fix = "put the folder itself in its place"
         raise StoreError(f"{path}", "is a symbolic link, which is refused in a store", fix)
     return path

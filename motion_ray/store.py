@@ -128,7 +128,8 @@ class DeltaStore:
         """A delta by ``name`` (newest version) or ``name@version``, verified, in CPU memory.
 
         Raises:
-            StoreError: see :meth:`resolve`.
+            StoreError: see :meth:`resolve`; or the delta cannot be read now, which says nothing
+                about it.
             DeltaError: the delta is damaged or missing, or its place holds another one.
         """
         record = self.resolve(reference)
@@ -144,7 +145,8 @@ class DeltaStore:
 
         Raises:
             UnknownMotionError: no such name or version.
-            StoreError: a malformed reference, or a damaged ref.
+            StoreError: a malformed reference, a damaged ref, or the store cannot be read: also one
+                that had motions and whose place is gone, for example because it is not mounted.
         """
         name, version = _parse(reference)
         versions = self._shelf.versions(name)

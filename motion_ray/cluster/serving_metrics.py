@@ -113,13 +113,24 @@ class ReplicaMetrics:
 
 
 class RouterMetrics:
-    """What the router counts."""
+    """What the router counts: :class:`motion_ray.serving.http.ports.RequestWatch`, and replicas."""
 
     def __init__(self) -> None:
         self._waiting = _gauge("waiting_jobs", "jobs that no replica has room for", (), {})
         self._queued = _gauge("replica_queued_jobs", "jobs that wait in a replica", ("to",), {})
         self._wait_s = _gauge("replica_wait_seconds", "until a new job would start", ("to",), {})
         self._ready = _gauge("ready_replicas", "replicas that take jobs", (), {})
+        keys = ("status", "code")
+        self._errors = _counter("request_errors", "requests answered with an error", keys, {})
+        self._cancelled = _counter("queued_jobs_cancelled", "cancelled while they waited", (), {})
+
+    def refused(self, status: int, code: str) -> None:
+        """See :class:`motion_ray.serving.http.ports.RequestWatch`."""
+        self._errors.inc(tags={"status": str(status), "code": code})
+
+    def cancelled(self) -> None:
+        """See :class:`motion_ray.serving.http.ports.RequestWatch`."""
+        self._cancelled.inc()
 
     def look(self, replicas: Sequence[ReplicaState], waiting: int) -> None:
         """How things are at this moment."""

@@ -161,7 +161,7 @@ class MotionDelta:
         Raises:
             DeltaError: which file is missing, extra, damaged or a link; which tensor is missing,
                 extra, of another shape or type than declared, NaN or infinite; which header field
-                is wrong.
+                is wrong; or the system cannot read it (:func:`motion_ray.manifest.may_pass`).
         """
         directory = Path(directory)
         with reading(directory, DeltaError):

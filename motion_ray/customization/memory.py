@@ -26,7 +26,7 @@ def memory_explained(advice: str = OTHERS) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as fault:
-        rule = f"has no room for this run: {str(fault).partition('. If reserved')[0].strip()}"
+        rule = f"has no room for this: {str(fault).partition('. If reserved')[0].strip()}"
         raise GpuMemoryError("the GPU", rule, advice) from fault
 
 

@@ -2,8 +2,8 @@
 
 A version, once seen, is remembered: it cannot change. Which versions there are is asked again: by
 name at every request, over all names at most once in ``refresh_s`` seconds, and at once when a
-prompt uses a rare word that nobody is known to own. A distant store takes its time: one thread
-lists it, and the others go on with the list from before.
+prompt may use a token that nobody is known to own: a rare word, or any word where tokens stand. A
+distant store takes its time: one thread lists it, and the others go on with the list from before.
 """
 
 from __future__ import annotations
@@ -14,19 +14,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from motion_ray.errors import (
-    IncompatibleMotionError,
-    StoreError,
-    UnknownMotionError,
-    UnknownTokenError,
-)
+from motion_ray.errors import IncompatibleMotionError, StoreError, UnknownMotionError
 from motion_ray.serving.negative import NegativeCache
-from motion_ray.serving.prompt_motions import TokenIndex, motions_in
+from motion_ray.serving.prompt_motions import Place, TokenIndex, may_be_new, motions_in, place_in
 from motion_ray.store import DeltaRecord, DeltaStore, check_name
 
 log = logging.getLogger(__name__)
 
-RARE_REFRESH_S = 0.1  # seconds between two looks at the whole store for the sake of rare words
+NEW_TOKEN_REFRESH_S = 0.1  # seconds between two looks at the whole store for unknown tokens
 
 
 class MotionCatalog:
@@ -129,24 +124,25 @@ class MotionCatalog:
             AmbiguousTokenError: a token that several motions own.
             StoreError: the store cannot be read.
         """
-        try:
-            names = motions_in(prompt, self._index(self._refresh_s))
-        except UnknownTokenError:
-            # It may have been published a moment ago.
-            names = motions_in(prompt, self._index(RARE_REFRESH_S))
-        return [self.resolve(name) for name in names]
+        index = self._index(self._refresh_s)
+        if may_be_new(prompt, index):  # published a moment ago, by another process
+            index = self._index(NEW_TOKEN_REFRESH_S)
+        return [self.resolve(name) for name in motions_in(prompt, index)]
 
     def _index(self, fresh_s: float) -> TokenIndex:
         self._refresh(fresh_s)  # not left to motions(), which may be content with an older look
         owners: dict[str, list[str]] = defaultdict(list)
         others: set[str] = set()
+        places: set[Place] = set()
         for record in self.motions():
+            if (place := place_in(record.template)) is not None:
+                places.add(place)
             if record.base_fingerprint == self._fingerprint:
                 owners[record.token.casefold()].append(record.name)
             else:
                 others.add(record.token.casefold())
         known = {token: tuple(names) for token, names in sorted(owners.items())}
-        return TokenIndex(known, frozenset(others - known.keys()))
+        return TokenIndex(known, frozenset(others - known.keys()), frozenset(places))
 
     def _refresh(self, fresh_s: float) -> None:
         """Read what is new in the store, unless that happened less than ``fresh_s`` ago.

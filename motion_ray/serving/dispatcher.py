@@ -1,7 +1,7 @@
 """The router's side of serving: hands jobs to replicas, wherever these run.
 
 :class:`Dispatcher` is a :class:`motion_ray.serving.http.ports.Backend` for any number of replicas.
-It calls nobody: replicas report to :meth:`Dispatcher.exchange`, where they wait for a moment, and
+It is pull-based: replicas report to :meth:`Dispatcher.exchange`, where they wait a moment, and
 the answer holds their orders. So it needs no addresses, and a replica is there as soon as it
 reports and lost when it does not. Everything runs in one event loop.
 """

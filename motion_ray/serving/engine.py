@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from motion_ray.backbones.unet3d import UNet3DBackbone
 from motion_ray.config import ClipConfig, SamplingConfig
+from motion_ray.customization.memory import memory_explained
 from motion_ray.diffusion.sampler import OnStep
 from motion_ray.generation import VideoGenerator
 from motion_ray.serving.catalog import MotionCatalog
@@ -20,6 +22,8 @@ from motion_ray.serving.mix import Mix
 from motion_ray.serving.pool import Level, MotionPool
 from motion_ray.serving.requests import GenerationSpec
 from motion_ray.types import GeneratedVideo
+
+SMALLER = "ask for fewer frames or a smaller size"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Engine(Protocol):
         *,
         on_step: OnStep | None = None,
         cancelled: Callable[[], bool] | None = None,
+        given_up: Callable[[], bool] | None = None,
     ) -> Generation:
         """Make a video.
 
@@ -67,9 +72,10 @@ class Engine(Protocol):
             mix: its motions, from :meth:`mix`.
             on_step: told after every denoising step.
             cancelled: asked before every denoising step.
+            given_up: asked while motions are loaded.
 
         Raises:
-            Cancelled: ``cancelled`` returned true before a denoising step.
+            Cancelled: ``cancelled`` returned true before a denoising step, or ``given_up`` before.
             MotionRayError: a motion cannot be used.
         """
         ...
@@ -114,10 +120,14 @@ class MotionEngine:
         *,
         on_step: OnStep | None = None,
         cancelled: Callable[[], bool] | None = None,
+        given_up: Callable[[], bool] | None = None,
     ) -> Generation:
         """See :class:`Engine`."""
         generator = self._generator(spec)
-        with self._pool.lease(mix) as lease, lease.applied():
+        with ExitStack() as stack:
+            stack.enter_context(memory_explained(SMALLER))
+            lease = stack.enter_context(self._pool.lease(mix, given_up=given_up))
+            stack.enter_context(lease.applied())
             started = denoised = time.perf_counter()
 
             def step(done: int, total: int) -> None:

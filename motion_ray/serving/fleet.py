@@ -2,10 +2,10 @@
 
 A pure state machine: it knows no threads and no clock. A job waits here until a replica has room;
 then it goes where it is expected to start soonest: the replica's present wait, and what loading its
-motions there would take. So jobs of a motion gather where it is loaded, and spread as soon as the
-line there costs more than loading it elsewhere. Of the jobs that wait, those of clients with few
-jobs in the replicas go first, and within a client the older ones: the first job of everybody before
-the second of anybody.
+motions there, or summing a mix of them, would take. So jobs of a motion gather where it is loaded,
+and spread as soon as the line there costs more than loading it elsewhere. Of the jobs that wait,
+those of clients with few jobs in the replicas go first, and within a client the older ones: the
+first job of everybody before the second of anybody.
 
 Nothing here has to survive. What waits is in the job store, and what runs where is in the reports
 of the replicas; a job that two replicas were given is started by one of them.
@@ -19,8 +19,11 @@ from dataclasses import dataclass, field
 
 from motion_ray.errors import RequestError
 from motion_ray.serving.jobs import Job
+from motion_ray.serving.mix import Mix
 from motion_ray.serving.orders import LetGo, Order, Orders, Outcome, Report, Run
+from motion_ray.serving.pool import DEVICE
 from motion_ray.serving.requests import GenerationSpec
+from motion_ray.store import DeltaRecord
 
 FIRST_LOAD_S = 1.0  # seconds that loading a motion takes, before one has been seen
 
@@ -30,6 +33,7 @@ class _Waiting:
     job: Job
     number: int  # of arrival here
     motions: frozenset[str]  # content ids
+    mix: str  # key
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,22 @@ class Member:
         """Jobs on their way there."""
         return sum(isinstance(order, Run) for order in self.outbox.values())
 
-    def start_s(self, motions: frozenset[str]) -> float:
-        """Seconds until a job with these motions would start there."""
-        from_host, from_disk = (each or FIRST_LOAD_S for each in self.report.load_s)
-        cost = {"device": 0.0, "host": from_host, None: from_disk}
-        loading = sum(cost[self.report.residency.get(motion)] for motion in motions)
+    def start_s(self, motions: frozenset[str], mix: str | None = None) -> float:
+        """Seconds until a job with these motions would start there.
+
+        What a generation needs is one entry on the device: a single motion's, or the sum of a mix,
+        which is made from its motions in host memory.
+
+        Args:
+            motions: content ids.
+            mix: key of the mix that they are in; null: a single motion, as it is.
+        """
+        ready, from_disk = (each or FIRST_LOAD_S for each in self.report.load_s)
+        read = max(0.0, from_disk - ready)  # of a motion, into host memory
+        there = self.report.residency
+        loading = 0.0
+        if motions and there.get(mix or min(motions)) != DEVICE:
+            loading = ready + read * sum(motion not in there for motion in motions)
         return self.report.wait_s + self.coming * self.report.job_s + loading
 
 
@@ -108,8 +123,9 @@ class Fleet:
         """
         if job.id not in self._backlog and job.id not in self._placed:
             spec = GenerationSpec.stored(job.request)
-            motions = frozenset(motion.sha256 for motion in spec.motions if motion.weight)
-            self._backlog[job.id] = _Waiting(job, self._number(), motions)
+            mix = _mix(spec)
+            motions = frozenset(part.record.sha256 for part in mix.parts)
+            self._backlog[job.id] = _Waiting(job, self._number(), motions, mix.key)
 
     def match(self, queued: Sequence[Job], mark: int) -> dict[str, RequestError]:
         """Bring what waits here in step with the store.
@@ -157,7 +173,8 @@ class Fleet:
         room = {m.report.replica: m.report.room - m.coming for m in members}
         free = [m for m in members if room[m.report.replica] > 0]
         for waiting in self._in_order() if free else ():
-            best = min(free, key=lambda m: (m.start_s(waiting.motions), m.report.replica))
+            motions, mix = waiting.motions, waiting.mix
+            best = min(free, key=lambda m: (m.start_s(motions, mix), m.report.replica))
             name = best.report.replica
             del self._backlog[waiting.job.id]
             number = self.order(name, Run(waiting.job))
@@ -244,3 +261,14 @@ class Fleet:
     def _number(self) -> int:
         self._numbers += 1
         return self._numbers
+
+
+def _mix(spec: GenerationSpec) -> Mix:
+    """The mix of a job; of the records only what its key is made of, for nothing is loaded here."""
+    return Mix.of(
+        (
+            DeltaRecord.model_construct(name=each.id, version=each.version, sha256=each.sha256),
+            each.weight,
+        )
+        for each in spec.motions
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
+from collections.abc import Callable
 
 from motion_ray.errors import JobStoreError
 from motion_ray.serving.job_store import JobStore
@@ -25,14 +27,26 @@ class Heart:
         store: that the job is in.
         claim: to renew.
         lease_s: seconds that a sign of life is good for.
+        stall_s: seconds without progress after which the work counts as hung: a thread that waits
+            for a dead disk cannot be stopped, but its job is not to be kept from others.
+        hung: called then.
 
     Attributes:
         lost: the claim no longer holds, so the work is for nobody.
         cancelling: somebody asked for the job to be cancelled.
     """
 
-    def __init__(self, store: JobStore, claim: Claim, lease_s: float) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        claim: Claim,
+        lease_s: float,
+        stall_s: float = math.inf,
+        hung: Callable[[], None] | None = None,
+    ) -> None:
         self._store, self._claim, self._lease_s = store, claim, lease_s
+        self._stall_s, self._hung = stall_s, hung
+        self._moved = time.monotonic()
         self.lost = self.cancelling = False
         self._progress = (0, 0)
         self._wake, self._stop = threading.Event(), threading.Event()
@@ -50,7 +64,12 @@ class Heart:
     def step(self, done: int, total: int) -> None:
         """A denoising step has ended."""
         self._progress = (done, total)
+        self.moved()
         self._wake.set()
+
+    def moved(self) -> None:
+        """Another stage of the work has begun."""
+        self._moved = time.monotonic()
 
     def _beat(self) -> None:
         with about(job=self._claim.job):
@@ -65,6 +84,12 @@ class Heart:
             if self._stop.is_set():  # after the clearing, which may have undone the end's wake
                 return
             now, progress = time.monotonic(), self._progress
+            if now - self._moved > self._stall_s:
+                log.error("no progress for %g seconds: the job is left to others", self._stall_s)
+                self.lost = True
+                if self._hung is not None:
+                    self._hung()
+                return
             # The first step says that it has begun, the last one that only decoding is left.
             news = progress != told and (told == (0, 0) or progress[0] == progress[1])
             pause = renew_s if progress == told else min(WRITE_S, renew_s)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from torch import Tensor
 
 from motion_ray.customization.delta import MotionDelta
-from motion_ray.errors import DeltaError, PoolError, UnknownMotionError
+from motion_ray.errors import DeltaError, PoolError
 from motion_ray.serving.flights import SingleFlight
 from motion_ray.serving.negative import NegativeCache
 from motion_ray.serving.pinning import pinned
@@ -94,6 +94,7 @@ class HostTier:
 
         Raises:
             DeltaError: it is broken, made for another base, or does not fit it.
+            UnknownMotionError: the version was withdrawn.
             StoreError: the store cannot be read.
         """
         delta, kept = self._hold(record, count)
@@ -148,9 +149,11 @@ class HostTier:
             started = self._clock()
             try:
                 delta = self._verified(record)
-            except (DeltaError, UnknownMotionError) as fault:
+            except DeltaError as fault:
+                # Nothing else is about the content: a store may be out of reach, a name withdrawn
+                # under which another one, or the next publication, has the same content.
                 self._broken.add(record.sha256, fault)
-                raise  # a store that cannot be reached says nothing about the motion
+                raise
             seconds = self._clock() - started
         with self._lock:
             try:

@@ -15,17 +15,19 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from motion_ray.customization.places import own_values
 from motion_ray.customization.swap import DeltaTarget, TokenRow, alone_on
 from motion_ray.errors import MotionRayError, PoolBusyError, PoolError
+from motion_ray.serving.abandon import unless
 from motion_ray.serving.device import DeviceTier
 from motion_ray.serving.host import HostTier
 from motion_ray.serving.lease import LeasedMotion, MotionLease, Place
 from motion_ray.serving.mix import Mix, Part
 from motion_ray.serving.negative import NegativeCache
+from motion_ray.serving.pool_config import PoolConfig
 from motion_ray.serving.pool_statistics import PoolStatistics
 from motion_ray.serving.sources import DeltaSource
 from motion_ray.store import DeltaRecord
@@ -36,24 +38,6 @@ log = logging.getLogger(__name__)
 Level = Literal["device", "host"]
 DEVICE: Level = "device"
 HOST: Level = "host"
-
-
-class PoolConfig(BaseModel):
-    """Budgets of a pool."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    device_bytes: int = Field(
-        default=4 * 2**30, ge=0, description="of values that are ready for exchange"
-    )
-    host_bytes: int = Field(default=8 * 2**30, ge=0, description="of deltas as they are stored")
-    broken_s: float = Field(
-        default=30.0, ge=0, description="seconds before a broken delta is tried again"
-    )
-    loads: int = Field(default=3, ge=1, le=64, description="deltas read at the same time")
-    prefetches: int = Field(
-        default=32, ge=0, description="prefetches to a tier that may wait; more are dropped"
-    )
 
 
 class MotionPool:
@@ -87,7 +71,7 @@ class MotionPool:
             source,
             backbone.fingerprint,
             base,
-            budget=self._config.host_bytes,
+            budget=self._config.host_budget(),
             loads=self._config.loads,
             broken=self._broken,
             clock=clock,
@@ -95,7 +79,7 @@ class MotionPool:
         self._device = DeviceTier(
             self._host,
             base,
-            budget=self._config.device_bytes,
+            budget=self._config.device_budget(_device_of(self._parameters)),
             broken=self._broken,
             clock=clock,
         )
@@ -113,20 +97,31 @@ class MotionPool:
 
     # --- leases -----------------------------------------------------------------------------------
 
-    def lease(self, mix: Mix, timeout: float | None = None) -> MotionLease:
+    def lease(
+        self,
+        mix: Mix,
+        timeout: float | None = None,
+        given_up: Callable[[], bool] | None = None,
+    ) -> MotionLease:
         """Hold everything that a mix needs, loading what is not there.
 
         Args:
             mix: which motions, in exact versions.
             timeout: seconds to wait for others to give back what takes up the room; null waits as
                 long as it takes.
+            given_up: asked while something has to be loaded, whether that is for nobody any more.
+                The load goes on, and what it gives stays here for the next who asks.
 
         Raises:
+            Cancelled: it was given up.
             PoolBusyError: the time is over.
             PoolError: it can never fit into the budget; or the pool is closed.
             DeltaError: a motion is broken, or made for another base.
             StoreError: the store cannot be read.
         """
+        if given_up is not None and any(each.found != "device" for each in self._places(mix)):
+            # Threads cost OpenMP's time to wait actively, so only where there is a wait anyway.
+            return unless(given_up, lambda: self.lease(mix, timeout), MotionLease.release)
         started = time.monotonic()
         while True:
             if self._closed:
@@ -339,3 +334,8 @@ class MotionPool:
             prefetcher.shutdown()
         self._device.clear()
         self._host.clear()
+
+
+def _device_of(parameters: Mapping[str, nn.Parameter]) -> torch.device:
+    """Where a base model is."""
+    return next((each.device for each in parameters.values()), torch.device("cpu"))

@@ -23,7 +23,9 @@ from motion_ray.errors import (
     Cancelled,
     ConfigError,
     DeltaError,
+    GpuMemoryError,
     MotionRayError,
+    NonFiniteVideoError,
     PoolBusyError,
     PoolError,
     RequestError,
@@ -60,9 +62,10 @@ FINAL = (
     PoolError,
     ConfigError,  # a size that the decoder cannot make
     BaseModelError,  # a token that the base's tokenizer does not know
+    NonFiniteVideoError,
 )
 #: Passes too, but says nothing about this process: another one would meet it as well.
-ELSEWHERE = (StoreError, PoolBusyError)
+ELSEWHERE = (StoreError, PoolBusyError, GpuMemoryError)
 
 
 def _may_pass(fault: Exception) -> bool:
@@ -83,6 +86,12 @@ class ReplicaConfig(BaseModel):
     )
     lease_s: float = Field(
         default=15.0, gt=0, description="a replica that is silent for longer has lost its job"
+    )
+    stall_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="a job that shows no progress (a step, a stage) for longer hangs: it is left "
+        "to others, and this replica to whoever restarts it",
     )
     retry_s: float = Field(
         default=2.0, ge=0, description="pause after a first fault that may pass; then four times it"
@@ -238,7 +247,15 @@ class Replica:
             log.info("%s was cancelled, waits, or runs elsewhere", ticket.id)
             return None
         with ExitStack() as claimed:
-            heart = claimed.enter_context(Heart(self._store, job.claim, self._config.lease_s))
+            heart = claimed.enter_context(
+                Heart(
+                    self._store,
+                    job.claim,
+                    self._config.lease_s,
+                    self._config.stall_s,
+                    self._hung,
+                )
+            )
             try:
                 generation = self._generate(job, mix, heart, stop)
             except Cancelled:
@@ -260,15 +277,22 @@ class Replica:
     def _generate(self, job: Job, mix: Mix, heart: Heart, stop: StopCheck) -> Generation:
         spec = GenerationSpec.stored(job.request)
 
-        def cancelled() -> bool:
-            return heart.lost or heart.cancelling or stop() is not None
+        def cancelled(*, loading: bool = False) -> bool:
+            return heart.lost or heart.cancelling or stop(loading=loading) is not None
 
-        return self._engine.generate(spec, mix, on_step=heart.step, cancelled=cancelled)
+        return self._engine.generate(
+            spec,
+            mix,
+            on_step=heart.step,
+            cancelled=cancelled,
+            given_up=partial(cancelled, loading=True),
+        )
 
     def _finish(
         self, job: Job, generation: Generation, made: float, heart: Heart, claimed: ExitStack
     ) -> None:
         """Write the video that was made at ``made`` (:func:`time.perf_counter`)."""
+        heart.moved()
         with claimed:
             try:
                 if heart.lost or heart.cancelling:
@@ -293,6 +317,13 @@ class Replica:
             log.warning("%s was finished for nobody: the claim had run out", job.id)
             self._results.remove(result.file)
             self._tell(job, "lost")
+
+    def _hung(self) -> None:
+        """A job's thread waits for something that does not come, and nothing can be run after it.
+
+        Told by the job's heart.
+        """
+        self._sick = True
 
     def _failed(self, job: Job, fault: Exception, mistakes: set[str]) -> None:
         """Put back what another attempt may get through, here or elsewhere; else it has failed.

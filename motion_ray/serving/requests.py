@@ -147,7 +147,9 @@ class VideoRequest(_Frozen):
 
 
 class ServingLimits(_Frozen):
-    """Ceilings of a server. ``work`` is the one that counts: of frames x width x height x steps."""
+    """Ceilings of a server. Those that count are of products: ``pixels`` is what memory a video
+    takes, ``work`` what time.
+    """
 
     prompt_chars: int = Field(default=1000, ge=1, description="of each prompt")
     motions: int = Field(default=4, ge=0, description="in one request")
@@ -155,8 +157,13 @@ class ServingLimits(_Frozen):
     side: int = Field(default=1024, ge=8, le=2048, description="pixels")
     steps: int = Field(default=100, ge=1, le=1000)
     fps: int = Field(default=60, ge=1)
+    pixels: int = Field(
+        default=24 * 576 * 1024, ge=1, description="frames x width x height, for the memory"
+    )
     work: int = Field(
-        default=24 * 320 * 576 * 50, ge=1, description="frames x width x height x steps"
+        default=24 * 320 * 576 * 50,
+        ge=1,
+        description="frames x width x height x steps, for the time",
     )
 
 
@@ -244,9 +251,14 @@ class GenerationSpec(_Frozen):
             return cls.stored({**_ILLEGIBLE, **kept})
 
     @property
+    def pixels(self) -> int:
+        """Frames x width x height."""
+        return self.frames * self.width * self.height
+
+    @property
     def work(self) -> int:
         """Frames x width x height x steps."""
-        return self.frames * self.width * self.height * self.steps
+        return self.pixels * self.steps
 
     def mix(self, catalog: MotionCatalog) -> Mix:
         """The motions, as a pool takes them.
@@ -327,9 +339,13 @@ def _check_limits(request: VideoRequest, spec: GenerationSpec, profile: ServingP
             raise TooLargeError(
                 field, f"asks for {value} {unit}, the limit is {most}", "ask for less"
             )
-    if spec.work > limits.work:
-        rule = f"frames x width x height x steps is {spec.work:,}, the limit is {limits.work:,}"
-        raise TooLargeError("size", rule, "make one of them smaller")
+    for product, value, most in (
+        ("frames x width x height", spec.pixels, limits.pixels),
+        ("frames x width x height x steps", spec.work, limits.work),
+    ):
+        if value > most:
+            rule = f"{product} is {value:,}, the limit is {most:,}"
+            raise TooLargeError("size", rule, "make one of them smaller")
     if spec.width % profile.multiple or spec.height % profile.multiple:
         example = f"{profile.multiple * 8}x{profile.multiple * 8}"
         rule = f"sides are multiples of {profile.multiple} pixels"

@@ -1,4 +1,4 @@
-"""Which job a replica runs next: one at a time, jobs of one motion together, nobody forgotten.
+"""Which job a replica runs next: one at a time, grouped by motion, without starvation.
 
 A pure state machine: it knows no threads and no clock, every call is told the time. The rules, in
 this order:
@@ -7,7 +7,7 @@ this order:
 2. Otherwise the first in line who wants what is loaded already.
 3. Otherwise the head of the line.
 
-The line is one of clients. Each client has one place in it, at which its oldest job stands; when
+Round-robin over clients. Each client has one place in the line, where its oldest job stands; when
 that job starts, its next one goes to the end. So a client with a thousand jobs delays one with a
 single job by no more than one of its own.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from motion_ray.errors import MotionRayError
+from motion_ray.serving.keyed_executor import KeyedExecutor, Wait
 from motion_ray.serving.logs import about
 from motion_ray.serving.orders import (
     Hold,
@@ -23,7 +24,6 @@ from motion_ray.serving.orders import (
 from motion_ray.serving.pool import MotionPool
 from motion_ray.serving.replica import Replica
 from motion_ray.serving.tier import TierStatistics
-from motion_ray.threads import apart
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,9 @@ class Station:
         self._lock = threading.Lock()  # guards what follows
         self._epoch, self._seen, self._serial = "", 0, 0
         self._outcomes: list[Outcome] = []
-        # Loads take seconds, and waiting for a lease to end longer: not in the way of jobs.
-        self._motions = ThreadPoolExecutor(1, thread_name_prefix="motions")
+        # Loads take seconds: not in the way of jobs. One at a time, or they would find no room
+        # beside each other. Waiting for a lease to end takes minutes: not in the way of loads.
+        self._motions = KeyedExecutor("motions")
 
     def report(self, *, ready: bool = True) -> Report:
         """How things are."""
@@ -104,13 +105,14 @@ class Station:
                 except Exception:  # or this order would come again, and none after it be followed
                     log.exception("could not follow order %d", number)
                     if isinstance(order, (Hold, Unpin, Unload)):
-                        self._answer(self._epoch, number, False, _unforeseen(order))
+                        outcome = Outcome(number, False, _unforeseen(order))
+                        self._answer(self._epoch, outcome)
                 with self._lock:
                     self._seen = number
 
     def close(self) -> None:
         """Take no more orders about motions; those that wait are dropped."""
-        self._motions.shutdown(wait=False, cancel_futures=True)
+        self._motions.close()
 
     def _follow(self, number: int, order: Order) -> None:
         if isinstance(order, Run):
@@ -119,7 +121,7 @@ class Station:
             self._replica.cancel(order.job)
         else:
             act = functools.partial(self._about_motion, self._epoch, number, order)
-            self._motions.submit(apart, act)
+            self._motions.submit(order.record.sha256, act)
 
     def _run(self, order: Run) -> None:
         with about(job=order.job.id):
@@ -131,21 +133,28 @@ class Station:
             except (ValueError, RuntimeError) as fault:  # here already; or the replica is closing
                 log.info("%s was not taken on: %s", order.job.id, fault)
 
-    def _about_motion(self, epoch: str, number: int, order: Hold | Unpin | Unload) -> None:
-        done, fault = False, None
+    def _about_motion(self, epoch: str, number: int, order: Hold | Unpin | Unload) -> Wait | None:
+        """Follow an order and answer it, or return what is left to wait for before that."""
+        waits = isinstance(order, Unload) and order.wait_s > 0
+        outcome = self._outcome(number, replace(order, wait_s=0.0) if waits else order)
+        if waits and not outcome.done and outcome.fault is None:
+            return lambda: self._answer(epoch, self._outcome(number, order))
+        self._answer(epoch, outcome)
+        return None
+
+    def _outcome(self, number: int, order: Hold | Unpin | Unload) -> Outcome:
         try:
-            done = self._move(order)
+            return Outcome(number, self._move(order))
         except MotionRayError as known:
-            fault = known
+            return Outcome(number, False, known)
         except Exception:  # a thread's exception would be lost
             log.exception("could not follow %s", order)
-            fault = _unforeseen(order)
-        self._answer(epoch, number, done, fault)
+            return Outcome(number, False, _unforeseen(order))
 
-    def _answer(self, epoch: str, number: int, done: bool, fault: MotionRayError | None) -> None:
+    def _answer(self, epoch: str, outcome: Outcome) -> None:
         with self._lock:
             if epoch == self._epoch:
-                self._outcomes.append(Outcome(number, done, fault))
+                self._outcomes.append(outcome)
 
     def _move(self, order: Hold | Unpin | Unload) -> bool:
         if isinstance(order, Unload):

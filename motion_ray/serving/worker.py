@@ -20,8 +20,19 @@ log = logging.getLogger(__name__)
 
 STOP_S = 30.0  # seconds that closing waits for a job that was told to stop: steps are shorter
 
-StopCheck = Callable[[], Stop | None]
-"""Asked before every denoising step: why the job has to stop, if it has."""
+
+class StopCheck(Protocol):
+    """Asked before every denoising step, and now and then before the first."""
+
+    def __call__(self, *, loading: bool = False) -> Stop | None:
+        """Why the job has to stop, if it has.
+
+        Args:
+            loading: what it needs itself is still being loaded; nothing is loaded ahead then.
+        """
+        ...
+
+
 Ending = Callable[[], None]
 """The rest of a job, which needs no device."""
 
@@ -170,12 +181,11 @@ class Worker:
     def _run(self, ticket: Ticket) -> None:
         prepared = ""  # the job that was last found to be the next one
 
-        def stop() -> Stop | None:
-            """Not called before the first step: until then the job loads what it needs itself."""
+        def stop(*, loading: bool = False) -> Stop | None:
             nonlocal prepared
             with self._changed:
                 now = self._clock()
-                following = self._scheduler.following(now)
+                following = None if loading else self._scheduler.following(now)
                 why = self._scheduler.must_stop(ticket.id, now)
             if following is not None and following.id != prepared:
                 prepared = following.id

@@ -13,6 +13,7 @@ import pytest
 from motion_ray.cluster import serving_metrics
 from motion_ray.cluster.serving_metrics import ReplicaMetrics, RouterMetrics
 from motion_ray.errors import DeltaError
+from motion_ray.serving.http.ports import RequestWatch
 from motion_ray.serving.mix import Mix
 from motion_ray.serving.pool import MotionPool
 from tests.serving.toy import Library, ToyBase, record_of, toy_delta
@@ -89,6 +90,15 @@ def test_time_of_an_exchange_is_without_what_runs_meanwhile(
         now += 60.0
         raise DeltaError("generation", "ended in the middle", "try again")
     assert (pool.statistics().exchanges, pool.statistics().exchange_s) == (1, pytest.approx(0.5))
+
+
+def test_the_router_counts_errors_and_jobs_that_no_replica_had(recorded: type[Recorder]) -> None:
+    metrics: RequestWatch = RouterMetrics()
+    metrics.refused(429, "queue_full")
+    metrics.refused(422, "unknown_token")
+    metrics.cancelled()
+    assert recorded.totals["motion_ray_request_errors_total"] == 2
+    assert recorded.totals["motion_ray_queued_jobs_cancelled_total"] == 1
 
 
 def test_the_dashboard_asks_for_what_is_counted(recorded: type[Recorder]) -> None:

@@ -34,7 +34,7 @@ def test_a_gpu_without_room_ends_the_process_and_says_first_what_to_do(
     station: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: object) -> None:
-        raise GpuMemoryError("the GPU", "has no room for this run: CUDA out of memory", "set x=1")
+        raise GpuMemoryError("the GPU", "has no room for this: CUDA out of memory", "set x=1")
 
     monkeypatch.setattr(slots, "_events", full)
     order = SimpleNamespace(identity="a")

@@ -29,7 +29,7 @@ def test_a_full_gpu_ends_a_run_with_advice(tiny_run, tmp_path, monkeypatch):
     with pytest.raises(GpuMemoryError) as told:
         list(loop.customize(tiny_run, tmp_path / "run", device="cpu"))
     text = str(told.value)
-    assert text.startswith("the GPU: has no room for this run: CUDA out of memory. Tried to")
+    assert text.startswith("the GPU: has no room for this: CUDA out of memory. Tried to")
     assert "1.12 GiB is free" in text and "PYTORCH_CUDA_ALLOC_CONF" not in text
     assert text.endswith("set engine.activation_checkpointing=true")
     assert isinstance(told.value.__cause__, torch.OutOfMemoryError)

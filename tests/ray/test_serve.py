@@ -165,6 +165,10 @@ def test_a_motion_that_is_published_meanwhile_is_used_at_once(api: Api) -> None:
     assert kinds[0] == "queued" and kinds[-1] == "completed" and "progress" in kinds
     status, video = api.call("GET", f"/v1/videos/{job}/content")
     assert status == 200 and video[4:8] == b"ftyp"
+    whole = f"{api.address}/v1/videos/{job}/content"
+    part = urllib.request.Request(whole, headers={"Range": "bytes=4-7"})
+    with urllib.request.urlopen(part, timeout=60) as answer:
+        assert (answer.status, answer.read()) == (206, b"ftyp")
     listed = [motion["id"] for motion in api.json("GET", "/v1/motions")["data"]]
     assert listed.count("published") == 1
 
@@ -184,9 +188,12 @@ def test_a_running_job_is_cancelled_and_the_next_one_starts(api: Api) -> None:
     assert after["status"] == "completed"
 
 
-def test_who_leaves_before_a_video_at_once_is_there_stops_the_work(api: Api) -> None:
+@pytest.mark.parametrize("hint", ["", "X-Request-Disconnect-Disabled: ?1\r\n"])
+def test_who_leaves_before_a_video_at_once_is_there_stops_the_work(api: Api, hint: str) -> None:
+    """Also with a hint to Serve's proxy not to cancel: then the application finds out by itself."""
     host, port = api.address.removeprefix("http://").split(":")
-    body = json.dumps({"prompt": "nobody waits", **SMALL, "num_inference_steps": 100})
+    prompt = f"nobody waits{' here' if hint else ''}"
+    body = json.dumps({"prompt": prompt, **SMALL, "num_inference_steps": 100})
     head = (
         f"POST /v1/videos/sync HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(body)}\r\n"
     )
@@ -195,8 +202,8 @@ def test_who_leaves_before_a_video_at_once_is_there_stops_the_work(api: Api) -> 
         return api.json("GET", "/v1/videos?limit=1")["data"]
 
     with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(f"{head}Content-Type: application/json\r\n\r\n{body}".encode())
-        until(lambda: any(j["prompt"] == "nobody waits" and j["progress"] > 0 for j in newest()))
+        connection.sendall(f"{head}{hint}Content-Type: application/json\r\n\r\n{body}".encode())
+        until(lambda: any(j["prompt"] == prompt and j["progress"] > 0 for j in newest()))
     [job] = newest()
     [found] = api.ended(job["id"])
     assert found["status"] == "cancelled" and found["progress"] < 100
@@ -214,6 +221,7 @@ def test_ray_exports_what_was_counted(api: Api) -> None:
     )
     [found] = api.ended(job)
     assert found["status"] == "completed", found
+    assert api.call("POST", "/v1/videos", {"prompt": "doing the ohwx", **SMALL})[0] == 422
     [node] = ray.nodes()
     exported = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
 
@@ -232,6 +240,7 @@ def test_ray_exports_what_was_counted(api: Api) -> None:
         ("ray_motion_ray_pool_bytes{", 'tier="device"'),
         ("ray_motion_ray_pool_exchange_seconds_total{",),
         ("ray_motion_ray_ready_replicas", " 1.0"),
+        ("ray_motion_ray_request_errors_total{", 'code="unknown_token"', 'status="422"'),
     ):
         until(lambda needed=needed: told(*needed))
 

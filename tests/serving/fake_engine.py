@@ -63,6 +63,7 @@ class FakeEngine:
         *,
         on_step: OnStep | None = None,
         cancelled: Callable[[], bool] | None = None,
+        given_up: Callable[[], bool] | None = None,
     ) -> Generation:
         assert on_step is not None and cancelled is not None
         self.entered.set()

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from motion_ray.serving.fleet import Fleet
 from motion_ray.serving.jobs import Job, JobState
+from motion_ray.serving.mix import Mix
 from motion_ray.serving.orders import LetGo, Report, Run
 from motion_ray.serving.pool import Level
 from motion_ray.serving.requests import SpecMotion
 from tests.serving.fake_engine import SPEC
+from tests.serving.toy import record_of, toy_delta
 
 WAVE, HAT = "a" * 64, "b" * 64
 
@@ -76,6 +78,47 @@ def test_host_memory_is_nearer_than_disk():
     made = fleet(report("a"), report("b", loaded={WAVE: "host"}))
     made.offer(job("1", motions=[WAVE]))
     assert made.place() == {"b"}
+
+
+def weighted(name: str, *parts: tuple[str, float]) -> Job:
+    """A job with motions at weights."""
+    motions = tuple(
+        SpecMotion(id="m", version=1, sha256=sha256, weight=weight) for sha256, weight in parts
+    )
+    request = SPEC.model_copy(update={"motions": motions}).model_dump(mode="json")
+    return Job(name, "ann", JobState.QUEUED, request, 0.0)
+
+
+def mix_key(*parts: tuple[str, float]) -> str:
+    """As a pool names a mix."""
+    deltas = {WAVE: toy_delta(1), HAT: toy_delta(2)}
+    records = {each: record_of(d).model_copy(update={"sha256": each}) for each, d in deltas.items()}
+    return Mix.of([(records[sha256], weight) for sha256, weight in parts]).key
+
+
+MIXED = ((HAT, 0.5), (WAVE, 1.0))
+
+
+def test_a_job_goes_where_its_mix_is_ready_rather_than_its_motions():
+    parts: dict[str, Level] = {WAVE: "device", HAT: "device"}
+    made = fleet(report("a", loaded=parts), report("b", loaded={mix_key(*MIXED): "device"}))
+    made.offer(weighted("1", *MIXED))
+    assert made.place() == {"b"}
+
+
+def test_a_sum_at_other_weights_is_another_one():
+    ready: dict[str, Level] = {mix_key((HAT, 0.6), (WAVE, 1.0)): "device"}
+    made = fleet(report("a", loaded=ready), report("b", loaded={WAVE: "host", HAT: "host"}))
+    made.offer(weighted("1", *MIXED))
+    assert made.place() == {"b"}
+
+
+@pytest.mark.parametrize(("wait_s", "there"), [(0.4, "a"), (0.6, "b")])
+def test_a_sum_costs_what_making_it_from_host_memory_takes(wait_s: float, there: str):
+    ready = report("a", wait_s=wait_s, loaded={mix_key((WAVE, 0.5)): "device"})
+    made = fleet(ready, report("b", loaded={WAVE: "device"}))
+    made.offer(weighted("1", (WAVE, 0.5), (HAT, 0.0)))
+    assert made.place() == {there}
 
 
 def test_a_hot_motion_spreads_when_its_line_costs_more_than_loading_it():

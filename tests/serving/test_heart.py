@@ -52,6 +52,23 @@ def test_a_claim_that_could_not_be_renewed_in_its_time_is_lost(store):
     assert deaf.calls == calls, "nobody asks for it any more"
 
 
+def test_work_without_progress_is_left_to_others(store, monkeypatch, caplog):
+    """The thread that does it may wait for a dead disk for ever; its heart beats on by itself."""
+    monkeypatch.setattr(heart, "LOOK_S", 0.01)
+    monkeypatch.setattr(heart, "PACE_S", 0.01)
+    told: list[str] = []
+    job = store.start(accept(store).id, "one", 0.3)
+    with heart.Heart(store, job.claim, 0.3, 0.5, lambda: told.append("hung")) as beating:
+        moving = time.monotonic()
+        while time.monotonic() < moving + 1:  # twice as long as it may be still
+            beating.moved()
+            time.sleep(0.01)
+        assert not beating.lost and not told
+        until(lambda: beating.lost)
+    assert told == ["hung"] and "no progress for 0.5 seconds" in caplog.text
+    until(lambda: [each.id for each in store.recover()] == [job.id])
+
+
 def test_progress_costs_one_write_a_second_and_a_look_costs_none(store, monkeypatch):
     monkeypatch.setattr(heart, "PACE_S", 0.01)
     beats, look, beat = [], store.look, store.beat

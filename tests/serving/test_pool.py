@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from motion_ray.customization.delta import MotionDelta
-from motion_ray.errors import DeltaError, PoolBusyError, PoolError, StoreError
+from motion_ray.errors import Cancelled, DeltaError, PoolBusyError, PoolError, StoreError
 from motion_ray.serving.mix import Mix
 from motion_ray.serving.pool import MotionPool
 from motion_ray.serving.sources import StoreSource
@@ -53,6 +53,26 @@ def test_the_base_and_the_lease_come_back_after_an_exception(base, library, faul
         raise fault
     assert base.state() == before
     assert pool.statistics().device.held == 0
+
+
+def test_a_load_can_be_given_up_and_serves_the_next_who_asks(base, library):
+    library.open.clear()
+    pool, mix = MotionPool(library, base), single(library.add(toy_delta(1)))
+    with pytest.raises(Cancelled, match="while its motions were loaded"):
+        pool.lease(mix, given_up=lambda: len(library.loads) > 0)
+    library.open.set()
+    until(lambda: pool.statistics().device.entries == 1 and not pool.statistics().device.held)
+    with pool.lease(mix, given_up=lambda: False) as lease, lease.applied():
+        assert lease.motions[0].found == "device"
+    assert len(library.loads) == 1
+
+
+def test_what_is_ready_is_given_whoever_has_given_up(base, library):
+    """That takes no time; and no thread of its own, whose end would be waited for."""
+    pool, mix = MotionPool(library, base), single(library.add(toy_delta(1)))
+    pool.lease(mix).release()
+    with pool.lease(mix, given_up=lambda: True) as lease:
+        assert lease.values
 
 
 def test_a_lease_is_given_back_once(base, library):

@@ -11,8 +11,10 @@ import pytest
 from motion_ray.errors import (
     DataError,
     DeltaError,
+    GpuMemoryError,
     JobStoreError,
     MotionRayError,
+    NonFiniteVideoError,
     OverloadedError,
     PoolBusyError,
     PoolError,
@@ -157,6 +159,23 @@ def test_a_sick_replica_leaves_what_waits_in_it_to_others(replica, store, engine
     assert sorted(job.attempt for job in found) == [0, 0, *[1] * SICK]
 
 
+def test_a_replica_whose_job_hangs_is_sick_and_its_job_goes_on_elsewhere(store, results, engine):
+    config = ReplicaConfig(lease_s=0.3, stall_s=0.5)
+    replica = Replica("one", engine, store, results, write, config)
+    engine.go_on.clear()
+    job = accept(store)
+    replica.submit(job)
+    assert engine.entered.wait(20) and not replica.sick
+    until(lambda: replica.sick)
+    until(lambda: any(each.id == job.id for each in store.recover()))
+    found = store.get(job.id)
+    assert (found.state, found.losses) == (JobState.QUEUED, 1)
+    engine.go_on.set()
+    until(lambda: not replica.jobs())
+    assert store.get(job.id).state is JobState.QUEUED, "what comes late counts for nothing"
+    replica.close(0)
+
+
 FULL = MotionRayError("/srv/videos", "the disk is full", "free some space")
 
 
@@ -164,6 +183,7 @@ FULL = MotionRayError("/srv/videos", "the disk is full", "free some space")
     ("fault", "counts"),
     [
         (FULL, True),
+        (GpuMemoryError("the GPU", "has no room for this"), False),
         (DataError("/tmp", "the disk of temporary files is full"), True),
         (JobStoreError("jobs.sqlite", "cannot be used: database or disk is full"), True),
         (StoreError("/srv/store", "cannot be read"), False),
@@ -215,6 +235,7 @@ def test_a_video_that_the_store_cannot_be_told_of_is_made_again(
         (PoolError("the host tier", "is too small", "raise the budget"), "pool_full"),
         (UnknownMotionError("/srv/store", "has no motion 'arms'"), "motion_not_found"),
         (RequestError("size", "is odd", "for example 64x64"), "invalid_value"),
+        (NonFiniteVideoError("generation", "ended in NaN"), "not_finite"),
     ],
 )
 def test_what_stays_as_it_is_fails_at_once(replica, store, engine, monkeypatch, fault, code):

@@ -42,7 +42,14 @@ PROFILE = ServingProfile(
     steps=15,
     guidance=3.0,
     negative_prompt="blurred",
-    limits=ServingLimits(frames=32, side=512, steps=50, motions=2, work=8 * 64 * 64 * 15 * 4),
+    limits=ServingLimits(
+        frames=32,
+        side=512,
+        steps=50,
+        motions=2,
+        pixels=32 * 128 * 128,
+        work=8 * 64 * 64 * 15 * 4,
+    ),
 )
 
 
@@ -137,6 +144,12 @@ def test_equal_requests_have_equal_fingerprints():
         ({"num_inference_steps": 51}, TooLargeError, "num_inference_steps", "51 steps"),
         ({"fps": 61}, TooLargeError, "fps", "61 frames a second"),
         ({"num_frames": 32, "size": "128x128"}, TooLargeError, "size", "is 7,864,320, the limit"),
+        (
+            {"num_frames": 32, "size": "136x128", "num_inference_steps": 1},
+            TooLargeError,
+            "size",
+            "frames x width x height is 557,056, the limit is 524,288",
+        ),
         ({"size": "60x64"}, RequestError, "size", "multiples of 8 pixels; for example 64x64"),
         ({"model": "other"}, RequestError, "model", "'other' is not served here; use 'puppet'"),
     ],
@@ -237,7 +250,8 @@ def test_whatever_is_asked_for_is_refused_in_words_or_within_the_limits(fields):
         spec = resolve(VideoRequest.model_validate(fields), PROFILE, EMPTY)
     except (ValidationError, MotionRayError):
         return
-    assert spec.work <= PROFILE.limits.work and spec.frames <= 32 and spec.steps <= 50
+    assert spec.pixels <= PROFILE.limits.pixels and spec.work <= PROFILE.limits.work
+    assert spec.frames <= 32 and spec.steps <= 50
     assert spec.width % 8 == spec.height % 8 == 0 and 1 <= spec.guidance <= 50
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from motion_ray.customization.delta import MotionDelta
 from motion_ray.errors import DeltaError, RunFolderError
 from motion_ray.manifest import plain_files
 from motion_ray.serving.sources import DiskCache
 from motion_ray.serving.tier import OVERHEAD
 from tests.disks import small_disk
+from tests.faults import Faults, injected
 from tests.serving.toy import toy_delta
 
 BUDGET = 10**6
@@ -111,3 +115,77 @@ def test_a_full_disk_does_not_stop_serving(library, caplog):
         assert cache.statistics().entries == 0
         assert "not kept on disk" in caplog.text
         cache.close()
+
+
+# --- a folder that is removed or taken while the server runs --------------------------------------
+
+
+def test_a_folder_that_somebody_removed_is_made_again(library, tmp_path):
+    records = [library.add(toy_delta(seed)) for seed in range(3)]
+    cache = DiskCache(library, tmp_path / "near", BUDGET)
+    cache.load(records[0])
+    shutil.rmtree(tmp_path / "near")
+    for record in records:
+        assert cache.load(record).sha256 == record.sha256
+    assert folders(tmp_path / "near") == {record.sha256 for record in records}
+    loads = len(library.loads)
+    for record in records:
+        cache.load(record)
+    assert len(library.loads) == loads
+    with pytest.raises(RunFolderError, match="another process"):
+        DiskCache(library, tmp_path / "near", BUDGET)
+
+
+def test_what_cannot_be_removed_leaves_no_reservation_behind(library, tmp_path):
+    records = [library.add(toy_delta(seed)) for seed in range(3)]
+    cache = DiskCache(library, tmp_path / "near", records[0].nbytes + OVERHEAD)
+    cache.load(records[0])
+    shutil.rmtree(tmp_path / "near")
+    for record in records[1:]:
+        assert cache.load(record).sha256 == record.sha256
+        counts = cache.statistics()
+        assert (counts.entries, counts.held, counts.used) == (1, 0, counts.budget)
+
+
+@pytest.mark.parametrize("call", ["rename", "mkdir", "fsync"])
+def test_a_broken_disk_does_not_stop_serving(library, tmp_path, call):
+    records = [library.add(toy_delta(seed)) for seed in range(3)]
+    cache = DiskCache(library, tmp_path, records[0].nbytes + OVERHEAD)
+    cache.load(records[0])
+    with injected(Faults(1, errno.EIO, lasting=True), (call,)):
+        for record in records:
+            assert cache.load(record).sha256 == record.sha256
+    assert cache.statistics().held == 0
+    for record in records[1:]:
+        cache.load(record)
+    assert cache.statistics().entries == 1
+
+
+def test_a_mistake_while_keeping_leaves_no_reservation(library, tmp_path, monkeypatch):
+    record = library.add(toy_delta(1))
+    cache = DiskCache(library, tmp_path, BUDGET)
+
+    def broken(*args: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MotionDelta, "save", broken)
+        with pytest.raises(MemoryError):
+            cache.load(record)
+    assert cache.statistics().used == 0
+    cache.load(record)
+    assert cache.statistics().entries == 1
+
+
+def test_a_folder_that_another_process_took_is_left_to_it(library, tmp_path, caplog):
+    record = library.add(toy_delta(1))
+    near = tmp_path / "near"
+    first = DiskCache(library, near, BUDGET)
+    shutil.rmtree(near)
+    second = DiskCache(library, near, BUDGET)
+    assert first.load(record).sha256 == record.sha256
+    assert "not kept on disk" in caplog.text and folders(near) == set()
+    assert first.statistics().used == 0
+    second.close()
+    first.load(record)
+    assert folders(near) == {record.sha256}

@@ -10,13 +10,14 @@ import pytest
 
 from motion_ray.serving import line
 from motion_ray.serving.line import Line
-from motion_ray.serving.orders import Hold, Orders, Report, Run
+from motion_ray.serving.orders import Hold, Orders, Report, Run, Unload, Unpin
 from motion_ray.serving.pool import MotionPool
 from motion_ray.serving.replica import Replica
 from motion_ray.serving.results import ResultFolder
 from motion_ray.serving.station import Station
 from tests.serving.fake_engine import accept, write
-from tests.serving.toy import Library, ToyBase, record_of, toy_delta
+from tests.serving.toy import Library, ToyBase, record_of, single, toy_delta
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_an_order_that_goes_wrong_holds_up_no_other(station, replica, store, mon
 
     bad, good = accept(store), accept(store)
     monkeypatch.setattr(replica, "submit", broken)
-    station._motions.shutdown()  # so that an order about a motion cannot even be queued
+    station._motions.close()  # so that an order about a motion cannot even be queued
     hold = Hold(record_of(toy_delta(1)), "host", pinned=False)
     station.follow(Orders("e", ((1, Run(bad)), (2, hold), (3, Run(good)))), station.report())
     report = station.report()
@@ -99,3 +100,43 @@ def test_a_line_whose_orders_cannot_be_followed_does_not_race(station, monkeypat
     monkeypatch.setattr(station, "follow", broken)
     asyncio.run(main())
     assert 1 <= reports <= 6
+
+
+def outcomes(station: Station) -> dict[int, bool]:
+    return {outcome.number: outcome.done for outcome in station.report().outcomes}
+
+
+def test_an_unload_that_waits_holds_up_only_its_motion(replica):
+    library = Library()
+    held, other = library.add(toy_delta(1)), library.add(toy_delta(2))
+    pool = MotionPool(library, ToyBase())
+    station = Station("a", replica, pool, queue=8)
+    lease = pool.lease(single(held))
+    orders = (
+        Unload(held, 600.0),
+        Hold(held, "host", pinned=True),
+        Hold(other, "device", pinned=True),
+        Unpin(other),
+        Unload(other, 600.0),  # nobody holds it: not a moment is waited
+    )
+    station.follow(Orders("e", tuple(enumerate(orders, 1))), station.report())
+    until(lambda: set(outcomes(station)) == {3, 4, 5})
+    lease.release()
+    until(lambda: len(outcomes(station)) == 5)
+    assert all(outcomes(station).values())
+    assert pool.pinned() == {held.sha256: "host"}  # pinned after it was unloaded, not before
+    station.close()
+    pool.close()
+
+
+def test_an_unload_whose_time_is_over_says_so(replica):
+    library = Library()
+    record = library.add(toy_delta(1))
+    pool = MotionPool(library, ToyBase())
+    station = Station("a", replica, pool, queue=8)
+    with pool.lease(single(record)):
+        orders = ((1, Unload(record, 0.05)), (2, Unload(record, 0.0)))
+        station.follow(Orders("e", orders), station.report())
+        until(lambda: outcomes(station) == {1: False, 2: False})
+    station.close()
+    pool.close()

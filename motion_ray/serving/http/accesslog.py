@@ -11,6 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from motion_ray.serving.http.access import Caller
+from motion_ray.serving.http.ports import RequestWatch
+from motion_ray.serving.http.problems import ERROR_CODE
 from motion_ray.serving.logs import FIELDS, about
 
 log = logging.getLogger("motion_ray.access")
@@ -38,10 +40,14 @@ class AccessLog:
     A line names the job that was accepted, as the replicas' logs do. It holds no header but the id,
     and no query string: those may hold secrets. An id that a client sends is kept if it is plain,
     so that it can be found in the logs of both.
+
+    Args:
+        app: behind it.
+        watch: told of requests that were answered with an error.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, watch: RequestWatch | None = None) -> None:
+        self._app, self._watch = app, watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -70,6 +76,9 @@ class AccessLog:
                 await self._app(scope, receive, noted)
         finally:
             log.info("request", extra={FIELDS: line.fields(scope)})
+            code = scope["state"].get(ERROR_CODE)
+            if self._watch is not None and code is not None and line.status is not None:
+                self._watch.refused(line.status, code)
 
 
 class _Line:

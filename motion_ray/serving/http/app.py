@@ -72,7 +72,7 @@ def create_app(config: ServerConfig, services: Services) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=_operation,
         middleware=[
-            Middleware(AccessLog),
+            Middleware(AccessLog, watch=services.watch),
             Middleware(Unforeseen),
             Middleware(HostGate, config=config),
             Middleware(KeyGate, keys=services.keys),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
-from motion_ray.errors import JobExpiredError, JobStoreError
+from motion_ray.errors import JobExpiredError, JobStoreError, MotionRayError
 from motion_ray.serving.api_errors import INVALID, SERVER
 from motion_ray.serving.http.accept import IdempotencyKey, accept
 from motion_ray.serving.http.access import Generating
@@ -25,6 +26,8 @@ from motion_ray.serving.http.waiting import ClientLeft, until_final
 from motion_ray.serving.jobs import DEADLINE_EXCEEDED, Created, Job, JobResult, JobState
 from motion_ray.serving.requests import GenerationSpec
 
+log = logging.getLogger(__name__)
+
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
 _MP4: dict[str, Any] = {
@@ -35,8 +38,10 @@ _RANGE = re.compile(r"bytes=\s*(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})\s*")
 _FAILURES = {
     DEADLINE_EXCEEDED: 504,
     "motion_broken": 422,
+    "not_finite": 422,
     "motion_incompatible": 422,
     "motion_not_found": 404,
+    "out_of_memory": 413,
     "too_large": 413,
     "pool_busy": 503,
     "pool_full": 503,
@@ -102,19 +107,17 @@ async def create_video_sync(
     """Generate and answer with the mp4. Closing the connection stops the work."""
     key = idempotency_key
     with here.waiting.taken(caller.client), here.promises.watched(caller.client, key):
-        created = await accept(here, caller, body, key)
+        accepting = asyncio.ensure_future(accept(here, caller, body, key))
         try:
+            created = await asyncio.shield(accepting)
             job = await _ended(here, created, request)
             if job.state is JobState.CANCELLED and not created.fresh:
                 # Who made it has left, perhaps this client itself: then its key is free again.
-                created = await accept(here, caller, body, key)
+                accepting = asyncio.ensure_future(accept(here, caller, body, key))
+                created = await asyncio.shield(accepting)
                 job = await _ended(here, created, request)
         except (ClientLeft, asyncio.CancelledError) as left:
-            # Another request with the same key may have made it, or been answered with it;
-            # and a client that asks again with the key wants a video, not this end of it.
-            if created.fresh and not here.promises.made(caller.client, key):
-                stop = cancel(here, created.job.id, caller.client, free_key=True)
-                await asyncio.shield(stop)
+            await asyncio.shield(_stop(here, accepting, caller.client, key))
             if isinstance(left, ClientLeft):
                 return Response(status_code=CLIENT_LEFT)
             raise
@@ -125,6 +128,28 @@ async def create_video_sync(
         raise Problem(504, "sync_timeout", message, kind=SERVER, headers=headers)
     _result(job, waited=True)
     return await _file(here, request, job, None)
+
+
+async def _stop(
+    here: Context, accepting: asyncio.Future[Created], client: str, key: str | None
+) -> None:
+    """Cancel the job of a client who has left, unless somebody else may count on it.
+
+    Args:
+        here: the application.
+        accepting: stores the job; what a thread has begun goes on, so its end is waited for.
+        client: whose job it is.
+        key: of idempotency.
+    """
+    try:
+        created = await accepting
+    except MotionRayError as refusal:
+        log.debug("nothing was accepted from a client who has left: %s", refusal)
+        return
+    # Another request with the same key may have made it, or been answered with it; and a client
+    # that asks again with the key wants a video, not this end of it.
+    if created.fresh and not here.promises.made(client, key):
+        await cancel(here, created.job.id, client, free_key=True)
 
 
 async def _ended(here: Context, created: Created, request: Request) -> Job:

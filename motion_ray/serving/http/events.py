@@ -79,7 +79,11 @@ async def get_events(
     here: Here,
     caller: Generating,
     last_event_id: Annotated[
-        str | None, Header(pattern=r"^[0-9]{1,18}$", description="only what came after")
+        str | None,
+        Header(
+            pattern=r"^[0-9]{1,18}$",
+            description="only what came after; a larger id than the job has counts as its last one",
+        ),
     ] = None,
 ) -> Response:
     """What happened and happens to a job, one event for every denoising step that was reported.
@@ -89,9 +93,14 @@ async def get_events(
     """
     jobs = here.services.jobs
     after = int(last_event_id or 0)
-    job = await run_in_threadpool(jobs.get, video, caller.client)
-    if job.state.final and not await run_in_threadpool(jobs.events, video, after):
-        return Response(status_code=204)
+    await run_in_threadpool(jobs.get, video, caller.client)
+    known = await run_in_threadpool(jobs.events, video)
+    if known and after >= known[-1].id:
+        if _KINDS[known[-1].kind][1].final:
+            return Response(status_code=204)
+        # An id that no event of the job has yet, as of another job, or of a store that was put
+        # back to an earlier state: no later event would come after it, not even the last one.
+        after = known[-1].id
     return _SeatedStream(_frames(here, video, after), here.waiting, caller.client)
 
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Body, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -62,6 +62,47 @@ class UnloadOrder(_Order):
     )
 
 
+LoadBody = Annotated[
+    LoadOrder | None,
+    Body(
+        openapi_examples={
+            "one": {"summary": "The newest version, ready in one replica", "value": {}},
+            "all": {
+                "summary": "A version, in the CPU memory of every replica",
+                "value": {"version": 2, "place": "host", "replicas": 10_000},
+            },
+        }
+    ),
+]
+PinBody = Annotated[
+    PinOrder | None,
+    Body(
+        openapi_examples={
+            "pin": {
+                "summary": "Let it stay ready in two replicas",
+                "value": {"place": "device", "replicas": 2},
+            },
+            "unpin": {"summary": "Let it leave again", "value": {"pinned": False}},
+        }
+    ),
+]
+UnloadBody = Annotated[
+    UnloadOrder | None,
+    Body(
+        openapi_examples={
+            "wait": {
+                "summary": "Wait a minute for generations that use it",
+                "value": {"wait_s": 60},
+            },
+            "version": {
+                "summary": "Version 1, if nothing uses it now",
+                "value": {"version": 1, "wait_s": 0},
+            },
+        }
+    ),
+]
+
+
 @router.get("", responses=refusals(400))
 async def list_motions(
     here: Here,
@@ -112,7 +153,7 @@ async def create_motion(request: Request, here: Here, caller: Administering) -> 
 
 @router.post("/{motion}/load", responses=refusals(400))
 async def load_motion(
-    motion: MotionName, here: Here, caller: Administering, body: LoadOrder | None = None
+    motion: MotionName, here: Here, caller: Administering, body: LoadBody = None
 ) -> Motion:
     """Have a motion in the memory of some replicas; the answer comes when it is there."""
     order = body or LoadOrder()
@@ -124,7 +165,7 @@ async def load_motion(
 
 @router.post("/{motion}/pin", responses=refusals(400))
 async def pin_motion(
-    motion: MotionName, here: Here, caller: Administering, body: PinOrder | None = None
+    motion: MotionName, here: Here, caller: Administering, body: PinBody = None
 ) -> Motion:
     """Load a motion and let it stay whatever else is wanted, or let it leave again."""
     order = body or PinOrder()
@@ -139,7 +180,7 @@ async def pin_motion(
 
 @router.post("/{motion}/unload", responses=refusals(400))
 async def unload_motion(
-    motion: MotionName, here: Here, caller: Administering, body: UnloadOrder | None = None
+    motion: MotionName, here: Here, caller: Administering, body: UnloadBody = None
 ) -> MotionUnloaded:
     """Take a motion out of the memory of every replica, pinned or not. It is loaded again when a
     request wants it.

@@ -140,6 +140,23 @@ class Keys(Protocol):
         ...
 
 
+class RequestWatch(Protocol):
+    """Somebody who counts what no replica hears of; called in the event loop, and not to raise."""
+
+    def refused(self, status: int, code: str) -> None:
+        """A request was answered with an error.
+
+        Args:
+            status: of HTTP, 400 or more.
+            code: in the envelope; one of a few dozen.
+        """
+        ...
+
+    def cancelled(self) -> None:
+        """A job was cancelled while it waited."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything that the application uses.
@@ -154,6 +171,7 @@ class Services:
         backend: runs the jobs.
         keys: who may ask; null lets everybody in.
         sources: places from which motions may be registered.
+        watch: counts requests; null: nobody does.
     """
 
     profile: ServingProfile
@@ -165,3 +183,4 @@ class Services:
     backend: Backend
     keys: Keys | None = None
     sources: AllowedSources = field(default_factory=AllowedSources)
+    watch: RequestWatch | None = None

@@ -23,6 +23,9 @@ from motion_ray.serving.api_errors import (
     api_error,
 )
 
+ERROR_CODE = "error_code"
+"""Key in a request's state: the code of the error that it was answered with."""
+
 AUTHENTICATION = "authentication_error"
 PERMISSION = "permission_error"
 
@@ -63,6 +66,19 @@ class Problem(HTTPException):
         self.error = ApiError(status, ErrorEnvelope(error=body))
 
 
+class _ErrorResponse(JSONResponse):
+    """An error answer, which tells the middleware outside which error it is."""
+
+    def __init__(self, error: ApiError, headers: Mapping[str, str]) -> None:
+        super().__init__(error.envelope.model_dump(), error.status, headers)
+        self._code = error.envelope.error.code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        scope.setdefault("state", {})[ERROR_CODE] = self._code
+        await super().__call__(scope, receive, send)
+
+
 def answer(fault: Exception) -> JSONResponse:
     """The response to anything that was raised."""
     headers: dict[str, str] = {}
@@ -82,7 +98,7 @@ def answer(fault: Exception) -> JSONResponse:
     if error.retry_after is not None:
         # Whole seconds, and never 0: clients would ask again at once.
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    return JSONResponse(error.envelope.model_dump(), error.status, headers)
+    return _ErrorResponse(error, headers)
 
 
 def answer_everything(app: FastAPI) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from motion_ray.serving.api_errors import ErrorEnvelope
+from motion_ray.serving.http.error_examples import examples
 from motion_ray.serving.pool import Level
 
 VideoStatus = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
@@ -234,7 +235,12 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route, for the OpenAPI document; those of all routes are added."""
     found = sorted({*statuses, 401, 403, 404, 408, 413, 422, 429, 500, 503})
     return {
-        status: {"model": ErrorEnvelope, "description": _DESCRIPTIONS[status]} for status in found
+        status: {
+            "model": ErrorEnvelope,
+            "description": _DESCRIPTIONS[status],
+            "content": {"application/json": {"examples": examples(status)}},
+        }
+        for status in found
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 from typing import Annotated, Literal
 
@@ -181,9 +180,17 @@ async def cancel(here: Context, video: str, client: str, *, free_key: bool = Fal
         JobNotFoundError: there is no such job of the client's.
         JobStoreError: the store cannot be used.
     """
-    cancelled = functools.partial(here.services.jobs.cancel, video, client, free_key=free_key)
-    job = await run_in_threadpool(cancelled)
-    await here.services.backend.cancel(video)
+    services = here.services
+
+    def stop() -> tuple[Job, bool]:
+        waited = services.jobs.get(video, client).state is JobState.QUEUED
+        job = services.jobs.cancel(video, client, free_key=free_key)
+        return job, waited and job.state is JobState.CANCELLED
+
+    job, counts = await run_in_threadpool(stop)
+    if counts and services.watch is not None:
+        services.watch.cancelled()  # no replica has it, so none tells of it
+    await services.backend.cancel(video)
     return job
 
 

@@ -6,13 +6,15 @@ import asyncio
 import functools
 import hashlib
 import json
+import threading
 
 import pytest
 from starlette.testclient import TestClient
 
+from motion_ray.errors import QuotaError
 from motion_ray.serving.http.app import create_app
 from motion_ray.serving.http.content import CLIENT_LEFT
-from motion_ray.serving.jobs import JobState, NewJob
+from motion_ray.serving.jobs import AdmissionLimits, Created, JobState, NewJob
 from tests.serving.http.calls import error, post, raw, running, sync
 from tests.serving.http.toy_server import CRASHES
 
@@ -187,6 +189,40 @@ def test_who_leaves_stops_the_work(server, how):
     # asked again with the same key, as after a lost answer: another job
     repeated = NewJob(job.client, job.request, "", idempotency_key="k1")
     assert server.jobs.known(repeated) is None
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_who_leaves_while_a_job_is_accepted_leaves_none_behind(server, monkeypatch, refused):
+    """Serve cancels what answers; the thread that stores the job goes on all the same."""
+    create, storing, store = server.jobs.create, threading.Event(), threading.Event()
+
+    def slow(new: NewJob, limits: AdmissionLimits) -> Created:
+        storing.set()
+        assert store.wait(20)
+        if refused:
+            raise QuotaError("your key", "has had enough")
+        return create(new, limits)
+
+    monkeypatch.setattr(server.jobs, "create", slow)
+    server.engine.go_on.clear()
+
+    async def leave() -> None:
+        body = json.dumps({"prompt": "a robot"}).encode()
+        async with running(server.config, server.services) as app:
+            call = asyncio.create_task(raw(app, "POST", "/v1/videos/sync", body))
+            assert await asyncio.to_thread(storing.wait, 20)
+            call.cancel()
+            await asyncio.sleep(0.05)
+            assert not call.done() and app.state.context.waiting.count == 1
+            store.set()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert app.state.context.waiting.count == 0
+
+    asyncio.run(leave())
+    states = [job.state for job in server.jobs.page().jobs]
+    assert states == ([] if refused else [JobState.CANCELLED])
+    assert server.engine.steps == 0
 
 
 def test_who_leaves_an_older_job_does_not_stop_it(server):

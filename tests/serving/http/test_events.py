@@ -12,6 +12,7 @@ import pytest
 from motion_ray.serving import heart
 from tests.serving.http.calls import UNKNOWN, error, post, raw, running
 from tests.serving.http.toy_server import CRASHES
+from tests.waiting import until
 
 
 def parsed(text: str) -> list[tuple[int, str, dict[str, Any]]]:
@@ -66,6 +67,24 @@ def test_who_has_seen_the_end_is_told_not_to_come_back(client):
     last, _, _ = parsed(events(client, video).text)[-1]
     answer = events(client, video, after=last)
     assert (answer.status_code, answer.content) == (204, b"")
+
+
+def test_an_id_beyond_all_events_counts_as_the_last_one(client, server):
+    """Or no event would ever come after it, and the stream would hold its seat for ever."""
+    server.engine.go_on.clear()
+    video = post(client).json()["id"]
+    assert server.engine.entered.wait(10)
+    streams: list[Any] = []
+    thread = threading.Thread(target=lambda: streams.append(events(client, video, 10**17)))
+    thread.start()
+    until(lambda: client.app.state.context.waiting.count == 1)
+    server.engine.go_on.set()
+    thread.join(20)
+    assert not thread.is_alive()
+    found = parsed(streams[0].text)
+    assert found[-1][1] == "completed" and "queued" not in [name for _, name, _ in found]
+    assert events(client, video, 10**17).status_code == 204
+    assert client.app.state.context.waiting.count == 0
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 19])

@@ -60,8 +60,9 @@ class ToyEngine:
         *,
         on_step: OnStep | None = None,
         cancelled: Callable[[], bool] | None = None,
+        given_up: Callable[[], bool] | None = None,
     ) -> Generation:
-        with self._pool.lease(mix) as lease, lease.applied():
+        with self._pool.lease(mix, given_up=given_up) as lease, lease.applied():
             self.entered.set()
             if spec.seed == CRASHES:
                 raise RuntimeError("/srv/secret: out of memory")
