@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from jobs.evaluate_view import progress_of
 from jobs.evaluate_workers import DEVICES
-from motion_ray.data.jester import FRAMES, LABELS, VALIDATION, JesterClip, read_labels, read_split
+from motion_ray.data.jester import FRAMES, VALIDATION, JesterClip
 from motion_ray.devices import resolve_device
 from motion_ray.errors import ConfigError, MotionRayError
 from motion_ray.evaluation.motion import load_motion_classifier
@@ -71,16 +72,14 @@ def score_gestures(options: argparse.Namespace) -> None:
         raise ConfigError("--trn and --trn-sha256", rule, "sha256sum FILE shows it")
     if options.seconds <= 0:
         raise ConfigError("--seconds", f"is above 0, not {options.seconds:g}", "for example 2.6")
-    labels = read_labels(options.jester / LABELS)
-    frames = options.frames or options.jester / FRAMES
-    clips = _some(read_split(options.jester / VALIDATION, frames, labels), options.clips)
+    data = LabelledClips.of_jester(options.jester, VALIDATION, options.frames)
+    data = replace(data, clips=_some(data.clips, options.clips))
     if options.trn is not None:
-        convert_trn(options.trn, options.trn_sha256, labels, options.classifier)
+        convert_trn(options.trn, options.trn_sha256, data.labels, options.classifier)
     device = resolve_device(DEVICES[options.device])
     classifier = load_motion_classifier(str(options.classifier), device)
     console = Console()
     with progress_of(console) as told:
-        data = LabelledClips(clips, labels)
         right = accuracy(classifier, data, options.seconds, partial(told, "testing"))
     tested = {"tested on": VALIDATION, "seconds": options.seconds, "weights": classifier.sha256}
     write_accuracy(options.classifier, right, **tested)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from jobs.evaluate_view import progress_of
 from jobs.evaluate_workers import DEVICES
-from motion_ray.data.jester import FRAMES, LABELS, TRAIN, VALIDATION, read_labels, read_split
+from motion_ray.data.jester import FRAMES, TRAIN, VALIDATION
 from motion_ray.devices import resolve_device
 from motion_ray.errors import MotionRayError
 from motion_ray.evaluation.motion_finetune import (
@@ -58,11 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train_gestures(options: argparse.Namespace) -> None:
     """All of it."""
     settings = change_settings(FineTuning(), options.set)
-    labels = read_labels(options.jester / LABELS)
-    frames = options.frames or options.jester / FRAMES
     device = str(resolve_device(DEVICES[options.device]))
     data, held_out = (
-        LabelledClips(read_split(options.jester / name, frames, labels), labels)
+        LabelledClips.of_jester(options.jester, name, options.frames)
         for name in (TRAIN, VALIDATION)
     )
     console = Console()

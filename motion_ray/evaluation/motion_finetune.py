@@ -13,14 +13,14 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from motion_ray.config import ClipConfig
-from motion_ray.data.jester import FPS, JesterClip
+from motion_ray.data.jester import FPS, FRAMES, LABELS, JesterClip, read_labels, read_split
 from motion_ray.data.video import probe, read_clip
 from motion_ray.errors import BaseModelError
 from motion_ray.evaluation.motion import (
@@ -82,6 +82,21 @@ class LabelledClips:
 
     clips: Sequence[JesterClip]
     labels: tuple[str, ...]
+
+    @classmethod
+    def of_jester(cls, folder: Path, split: str, frames: Path | None = None) -> Self:
+        """One split of Jester, as its owner gives it out.
+
+        Args:
+            folder: of the csv files.
+            split: name of one of them.
+            frames: folder of the clips; null: the usual one in that folder.
+
+        Raises:
+            DataError: see :func:`~motion_ray.data.jester.read_split`.
+        """
+        labels = read_labels(folder / LABELS)
+        return cls(read_split(folder / split, frames or folder / FRAMES, labels), labels)
 
 
 def fine_tune(
