@@ -6,6 +6,7 @@ Also what kind of value a setting takes, which whoever reads a command line has 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -36,13 +37,21 @@ def setting_error(
         known = ", ".join(_fields(kind, path[:-1])) or "nothing"
         return ConfigError(where, "there is no such setting", f"known here: {known}")
     rule = first["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(first["input"], Mapping) else f"got {first['input']!r}"
+    shown = "" if isinstance(first["input"], Mapping) else f"got {_masked(first['input'])!r}"
     held = ""
     if first["type"] in ("model_type", "model_attributes_type"):  # the second, of unions
         rule = "is a section of settings, and takes no value itself"
         held = f"settings of it: {', '.join(_fields(kind, path))}"
     fix = ", ".join(filter(None, (shown, held, _example(good, path, into=bool(held)))))
     return ConfigError(where, rule, fix)
+
+
+def _masked(value: object) -> object:
+    """Without the password of an address: errors end up in logs."""
+    if not isinstance(value, str):
+        return value
+    hidden = re.sub(r"(://[^:/@]*:)[^/]*@", r"\1***@", value)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", hidden)
 
 
 def _as_written(given: object, place: Place) -> Place:

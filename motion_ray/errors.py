@@ -115,6 +115,10 @@ class JobStoreError(MotionRayError):
     """The job store cannot be used."""
 
 
+class JobDatabaseError(JobStoreError):
+    """The database that has the jobs is not reached; no other process would reach it."""
+
+
 class JobNotFoundError(JobStoreError):
     """There is no such job, or it belongs to somebody else."""
 

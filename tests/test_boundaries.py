@@ -55,13 +55,15 @@ HOMES: dict[str, tuple[str, ...]] = {
     # The client is a command line in a package that people import: its bar has a file of its own.
     "rich": ("jobs/*", "benchmarks/*", "motion_ray/client/display.py"),
     "httpx2": ("motion_ray/client/*",),
+    "psycopg": ("motion_ray/serving/postgres_jobs.py",),
+    "psycopg_pool": ("motion_ray/serving/postgres_jobs.py",),
     "fastapi": ("motion_ray/serving/http/*", "deployments/*"),
     "starlette": ("motion_ray/serving/http/*", "deployments/*"),
     "uvicorn": ("motion_ray/serving/http/__main__.py", "deployments/*"),
 }
 
 #: Packages that must not load when a module is imported, even in their home: only inside functions.
-LAZY = frozenset({"deepspeed"})
+LAZY = frozenset({"deepspeed", "psycopg", "psycopg_pool"})
 
 #: Tests build inputs and references with the libraries themselves; only Ray stays in tests/ray.
 FREE_IN_TESTS = frozenset(HOMES) - {"ray"}
@@ -168,7 +170,7 @@ def test_a_heavy_package_is_imported_only_in_its_home(package: str) -> None:
     )
 
 
-def test_deepspeed_is_imported_only_inside_functions() -> None:
+def test_some_are_imported_only_inside_functions() -> None:
     eager = [
         f"{path}:{i.line}"
         for path in python_files("motion_ray", "jobs", "deployments")

@@ -20,8 +20,8 @@ from motion_ray.serving.settings_file import read_settings, set_setting
 from motion_ray.serving.site import SiteConfig
 from motion_ray.serving.studio import StudioConfig
 
-#: What Ray calls the machine with the head of the cluster. Router and replicas share files on a
-#: local disk, so all of them run on one machine.
+#: What Ray calls the machine with the head of the cluster. Without a database router and replicas
+#: share files on a local disk, so all of them run on one machine.
 HEAD = "node:__internal_head__"
 SLIVER = 0.001  # of a resource that is asked for to be somewhere, not to use it up
 CLOSE_S = 20.0  # that a running job may go on when its replica has to leave
@@ -45,8 +45,10 @@ class ServingSettings(BaseModel):
     jobs_per_replica: float = Field(
         default=4.0, gt=0, description="jobs that wait or run, for each generator to be had"
     )
-    machine: str = Field(
-        default=HEAD, description="Ray resource of the machine that has the files of the site"
+    machine: str | None = Field(
+        default=None,
+        description="Ray resource of the machines for router and generators; null: the machine with"
+        " the head, or with site.jobs all",
     )
 
     @model_validator(mode="after")
@@ -54,6 +56,12 @@ class ServingSettings(BaseModel):
         if self.most_replicas is not None and self.most_replicas < self.replicas:
             raise ValueError("most_replicas is at least replicas, e.g. replicas=1 most_replicas=4")
         return self
+
+    @property
+    def place(self) -> dict[str, float]:
+        """Resources that say where router and generators may be."""
+        somewhere = self.machine or (HEAD if self.site.jobs is None else None)
+        return {} if somewhere is None else {somewhere: SLIVER}
 
 
 class ServeArguments(BaseModel):
@@ -68,6 +76,9 @@ class ServeArguments(BaseModel):
     base: str | None = Field(default=None, description="'puppet', or a diffusers folder")
     store: str | None = Field(default=None, description="of motions: a folder or an URI")
     state: Path | None = Field(default=None, description="folder of jobs and videos")
+    jobs: str | None = Field(
+        default=None, description="of several machines: a PostgreSQL database, without a password"
+    )
     keys: Path | None = Field(default=None, description="file of API keys")
     replicas: int | None = Field(default=None, description="generators")
     most_replicas: int | None = Field(default=None, description="generators under load")
@@ -94,6 +105,7 @@ def settings_from(arguments: ServeArguments, nodes: Nodes, here: Path) -> Servin
         ("site.base", arguments.base),
         ("site.store", arguments.store),
         ("site.state", arguments.state),
+        ("site.jobs", arguments.jobs),
         ("server.keys", arguments.keys),
         ("replicas", arguments.replicas),
         ("most_replicas", arguments.most_replicas),
@@ -113,9 +125,9 @@ def settings_from(arguments: ServeArguments, nodes: Nodes, here: Path) -> Servin
 def _equipped(
     settings: ServingSettings, arguments: ServeArguments, nodes: Nodes
 ) -> ServingSettings:
-    """With the device and the cores that each generator gets on the machine they are on."""
-    there = [node for node in nodes if settings.machine in node.get("Resources", {})]
-    cores = max((int(node["Resources"].get("CPU", 0)) for node in there), default=0)
+    """With the device and the cores that each generator gets on the machines they may be on."""
+    there = [node for node in nodes if settings.place.keys() <= node.get("Resources", {}).keys()]
+    cores = sum(int(node["Resources"].get("CPU", 0)) for node in there if node.get("Alive"))
     share = arguments.threads or min(CPU_THREADS, max(1, cores // settings.replicas))
     found = choose_resources(there, arguments.device, share)
     studio = settings.studio.model_copy(update={"device": found.device, "threads": found.threads})
@@ -125,13 +137,13 @@ def _equipped(
 def generator_options(settings: ServingSettings) -> dict[str, Any]:
     """Resources of each generator, as Ray wants them."""
     studio = settings.studio
-    options: dict[str, Any] = {"num_cpus": studio.threads, "resources": {settings.machine: SLIVER}}
+    options: dict[str, Any] = {"num_cpus": studio.threads, "resources": settings.place}
     return options | ({"num_gpus": 1} if studio.device == "gpu" else {})
 
 
 def router_options(settings: ServingSettings) -> dict[str, Any]:
     """The same of the router, which is there even when generators have taken all cores."""
-    return {"num_cpus": 0, "resources": {settings.machine: SLIVER}}
+    return {"num_cpus": 0, "resources": settings.place}
 
 
 def bound_host() -> str:
@@ -170,8 +182,11 @@ def _absolute(settings: ServingSettings, root: Path) -> ServingSettings:
     store = site.store if "://" in site.store else str(lasting_path(site.store, "store", root))
     state = lasting_path(str(site.state), "state", root)
     keys = None if server.keys is None else lasting_path(str(server.keys), "keys", root)
+    disk = settings.studio.disk
+    disk = None if disk is None else lasting_path(str(disk), "studio.disk", root)
     return settings.model_copy(
         update={
+            "studio": settings.studio.model_copy(update={"disk": disk}),
             "site": site.model_copy(update={"base": base, "store": store, "state": state}),
             "server": server.model_copy(update={"keys": keys}),
         }

@@ -1,13 +1,14 @@
 """Rows of the job store: reading them, the log of events, the counters, and admission.
 
-Everything here works inside a transaction of :class:`motion_ray.serving.job_database.JobDatabase`.
+Everything here works inside a transaction of a :class:`Database`.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from motion_ray.errors import (
     IdempotencyError,
@@ -28,6 +29,50 @@ from motion_ray.serving.jobs import (
 )
 
 DAY = 86_400  # seconds
+Row = Mapping[str, Any]  # by names of columns
+
+
+class Cursor(Protocol):
+    """Rows that a statement gave."""
+
+    def fetchone(self) -> Any:
+        """The next :data:`Row`; null after the last."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """All that are left."""
+        ...
+
+
+class Connection(Protocol):
+    """What a database gives inside a transaction."""
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor:
+        """Run a statement; ``?`` stands for a value."""
+        ...
+
+
+class Database(Protocol):
+    """Tables of jobs, safe for threads and for processes.
+
+    Whatever goes wrong with the database is a JobStoreError.
+    """
+
+    def now(self, connection: Connection) -> float:
+        """Unix seconds, on a clock that all who share the database share."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A consistent view."""
+        ...
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction that nobody else writes during; durable on leaving, undone on an error."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
 
 
 def as_text(value: Any) -> str:
@@ -35,7 +80,7 @@ def as_text(value: Any) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
-def as_job(row: sqlite3.Row) -> Job:
+def as_job(row: Row) -> Job:
     """A row of the table ``jobs`` as a value."""
     failure = result = None
     if row["failure_code"] is not None:
@@ -66,7 +111,7 @@ def as_job(row: sqlite3.Row) -> Job:
     )
 
 
-def find(connection: sqlite3.Connection, job: str, client: str | None) -> sqlite3.Row:
+def find(connection: Connection, job: str, client: str | None) -> Row:
     """The row of a job that is visible to a client (null: to anybody).
 
     Raises:
@@ -87,7 +132,7 @@ def find(connection: sqlite3.Connection, job: str, client: str | None) -> sqlite
 
 
 def tell(
-    connection: sqlite3.Connection, job: str, now: float, kind: EventKind, data: dict[str, Any]
+    connection: Connection, job: str, now: float, kind: EventKind, data: dict[str, Any]
 ) -> None:
     """Add an event to the log."""
     connection.execute(
@@ -100,18 +145,19 @@ def tell(
 
 
 def count(
-    connection: sqlite3.Connection, client: str, now: float, *, jobs: int = 0, seconds: float = 0.0
+    connection: Connection, client: str, now: float, *, jobs: int = 0, seconds: float = 0.0
 ) -> None:
     """Add to what a client has used today."""
     connection.execute(
         "INSERT INTO usage (client, day, jobs, seconds) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (client, day)"
-        " DO UPDATE SET jobs = jobs + excluded.jobs, seconds = seconds + excluded.seconds",
+        " DO UPDATE SET jobs = usage.jobs + excluded.jobs,"
+        " seconds = usage.seconds + excluded.seconds",
         (client, int(now // DAY), jobs, seconds),
     )
 
 
-def used(connection: sqlite3.Connection, client: str, now: float) -> Usage:
+def used(connection: Connection, client: str, now: float) -> Usage:
     """What a client has used today."""
     row = connection.execute(
         "SELECT jobs, seconds FROM usage WHERE client = ? AND day = ?", (client, int(now // DAY))
@@ -119,7 +165,7 @@ def used(connection: sqlite3.Connection, client: str, now: float) -> Usage:
     return Usage(0, 0.0) if row is None else Usage(row["jobs"], row["seconds"])
 
 
-def repeated(connection: sqlite3.Connection, new: NewJob) -> Job | None:
+def repeated(connection: Connection, new: NewJob) -> Job | None:
     """The job that the same idempotency key made before.
 
     Raises:
@@ -143,7 +189,7 @@ def repeated(connection: sqlite3.Connection, new: NewJob) -> Job | None:
     return as_job(row)
 
 
-def admit(connection: sqlite3.Connection, client: str, limits: AdmissionLimits, now: float) -> None:
+def admit(connection: Connection, client: str, limits: AdmissionLimits, now: float) -> None:
     """Let one more job of a client in, or refuse it.
 
     Raises:
@@ -160,17 +206,17 @@ def admit(connection: sqlite3.Connection, client: str, limits: AdmissionLimits, 
         rule = f"{today.seconds:.0f} seconds were used today, the limit is {limits.seconds_a_day:g}"
         raise QuotaError(where, rule, "ask again tomorrow (UTC)", midnight)
     if limits.active is not None:
-        (active,) = connection.execute(
-            "SELECT count(*) FROM jobs WHERE client = ? AND state IN ('queued', 'running')",
+        active = connection.execute(
+            "SELECT count(*) AS n FROM jobs WHERE client = ? AND state IN ('queued', 'running')",
             (client,),
-        ).fetchone()
+        ).fetchone()["n"]
         if active >= limits.active:
             rule = f"{active} jobs wait or run, which is the limit"
             raise QuotaError(where, rule, "wait for one of them, or cancel it", limits.retry_after)
     if limits.queued is not None:
-        (queued,) = connection.execute(
-            "SELECT count(*) FROM jobs WHERE state = 'queued'"
-        ).fetchone()
+        queued = connection.execute(
+            "SELECT count(*) AS n FROM jobs WHERE state = 'queued'"
+        ).fetchone()["n"]
         if queued >= limits.queued:
             rule = f"{queued} jobs are queued, which is the limit"
             raise OverloadedError("the queue", rule, "ask again later", limits.retry_after)

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
-from motion_ray.serving.job_rows import as_text, count, tell
+from motion_ray.serving.job_rows import Connection, Row, as_text, count, tell
 from motion_ray.serving.jobs import Claim, EventKind, JobFailure, JobResult, JobState
 
 
-def held(connection: sqlite3.Connection, claim: Claim) -> sqlite3.Row | None:
+def held(connection: Connection, claim: Claim) -> Row | None:
     """The row of a job whose claim still holds."""
     return connection.execute(
         "SELECT * FROM jobs WHERE id = ? AND state = 'running' AND worker = ? AND attempt = ?",
@@ -22,8 +21,8 @@ def held(connection: sqlite3.Connection, claim: Claim) -> sqlite3.Row | None:
 
 
 def succeed(
-    connection: sqlite3.Connection,
-    row: sqlite3.Row,
+    connection: Connection,
+    row: Row,
     now: float,
     retention_s: float,
     result: JobResult,
@@ -39,8 +38,8 @@ def succeed(
 
 
 def fail(
-    connection: sqlite3.Connection,
-    row: sqlite3.Row,
+    connection: Connection,
+    row: Row,
     now: float,
     retention_s: float,
     failure: JobFailure,
@@ -55,9 +54,7 @@ def fail(
     _ended(connection, row, now, retention_s, EventKind.FAILED, data)
 
 
-def cancel(
-    connection: sqlite3.Connection, row: sqlite3.Row, now: float, retention_s: float
-) -> None:
+def cancel(connection: Connection, row: Row, now: float, retention_s: float) -> None:
     """Queued or running to cancelled."""
     connection.execute(
         "UPDATE jobs SET state = 'cancelled', finished_at = ?, lease_until = NULL WHERE id = ?",
@@ -67,8 +64,8 @@ def cancel(
 
 
 def requeue(
-    connection: sqlite3.Connection,
-    row: sqlite3.Row,
+    connection: Connection,
+    row: Row,
     now: float,
     retention_s: float,
     *,
@@ -89,9 +86,7 @@ def requeue(
     tell(connection, row["id"], now, EventKind.REQUEUED, data)
 
 
-def tell_to_stop(
-    connection: sqlite3.Connection, row: sqlite3.Row, now: float, retention_s: float
-) -> None:
+def tell_to_stop(connection: Connection, row: Row, now: float, retention_s: float) -> None:
     """Queued to cancelled; a running job is told once; a final one stays as it is."""
     if row["state"] == JobState.QUEUED:
         cancel(connection, row, now, retention_s)
@@ -101,8 +96,8 @@ def tell_to_stop(
 
 
 def _ended(
-    connection: sqlite3.Connection,
-    row: sqlite3.Row,
+    connection: Connection,
+    row: Row,
     now: float,
     retention_s: float,
     kind: EventKind,
@@ -117,6 +112,6 @@ def _ended(
     tell(connection, row["id"], now, kind, data)
 
 
-def _count_run(connection: sqlite3.Connection, row: sqlite3.Row, now: float) -> None:
+def _count_run(connection: Connection, row: Row, now: float) -> None:
     if row["state"] == JobState.RUNNING:
         count(connection, row["client"], now, seconds=max(0.0, now - row["started_at"]))

@@ -24,6 +24,7 @@ from motion_ray.errors import (
     ConfigError,
     DeltaError,
     GpuMemoryError,
+    JobDatabaseError,
     MotionRayError,
     NonFiniteVideoError,
     PoolBusyError,
@@ -65,7 +66,7 @@ FINAL = (
     NonFiniteVideoError,
 )
 #: Passes too, but says nothing about this process: another one would meet it as well.
-ELSEWHERE = (StoreError, PoolBusyError, GpuMemoryError)
+ELSEWHERE = (StoreError, JobDatabaseError, PoolBusyError, GpuMemoryError)
 
 
 def _may_pass(fault: Exception) -> bool:

@@ -1,24 +1,29 @@
 """What the router and the replicas of one server share: its base model, motions, jobs and videos.
 
-Everything lies in files of one machine: a store of motions, and a folder with the job store and the
-videos. Each process opens it for itself.
+A store of motions, and a folder with the job store and the videos; each process opens them for
+itself. On one machine the folder is all there is. On several it has to be on storage that all of
+them see, and the jobs are in a database.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from motion_ray.backbones.unet3d import EMBEDDED, UNet3DBackbone
 from motion_ray.errors import JobStoreError
 from motion_ray.files import create_bytes_exclusive
 from motion_ray.manifest import reading
 from motion_ray.serving.catalog import MotionCatalog
+from motion_ray.serving.postgres_jobs import PostgresJobStore, check_schema, check_url
 from motion_ray.serving.profiles import profile_for
 from motion_ray.serving.requests import ServingLimits, ServingProfile
 from motion_ray.serving.results import ResultFolder
+from motion_ray.serving.sql_jobs import SqlJobStore
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from motion_ray.store import DeltaStore
 
@@ -34,9 +39,26 @@ class SiteConfig(BaseModel):
     )
     store: str = Field(default="demo/run/store", description="of motions: a folder or an URI")
     state: Path = Field(
-        default=Path("serve-state"), description="folder of jobs and videos, on a local disk"
+        default=Path("serve-state"),
+        description="folder of jobs and videos: on a local disk, unless jobs names a database",
     )
+    jobs: str | None = Field(
+        default=None,
+        description="of several machines: a PostgreSQL database, without a password; null: a file"
+        " in state",
+    )
+    jobs_schema: str = Field(default="motion_ray", description="in that database, of this server")
     limits: ServingLimits = ServingLimits()
+
+    @field_validator("jobs")
+    @classmethod
+    def _address(cls, jobs: str | None) -> str | None:
+        return None if jobs is None else check_url(jobs)
+
+    @field_validator("jobs_schema")
+    @classmethod
+    def _name(cls, schema: str) -> str:
+        return check_schema(schema)
 
 
 @dataclass(frozen=True)
@@ -50,14 +72,16 @@ class Site:
         deltas: published motions.
         catalog: those that go with the base.
         state: folder for what else has to survive.
+        copies: folder for what does not, on a local disk.
     """
 
     profile: ServingProfile
-    jobs: SqliteJobStore
+    jobs: SqlJobStore
     results: ResultFolder
     deltas: DeltaStore
     catalog: MotionCatalog
     state: Path
+    copies: Path
 
 
 def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) -> Site:
@@ -73,22 +97,37 @@ def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) 
         JobStoreError: nor the one of jobs; or it belongs to another base model.
     """
     deltas = DeltaStore(config.store)
-    _check_base(config.state / "base.txt", backbone.fingerprint)
+    # A job does not say for which base it is: all that lie in a folder are for the same one.
+    if _first(config.state / "base.txt", backbone.fingerprint) != backbone.fingerprint:
+        rule = "its jobs and videos are of another base model"
+        raise JobStoreError(config.state, rule, "name another folder as state")
     return Site(
         profile=profile_for(config.base, backbone, config.limits, config.base_name),
-        jobs=SqliteJobStore(config.state / "jobs.sqlite", retention_s=retention_s),
+        jobs=_open_jobs(config, retention_s),
         results=ResultFolder(config.state / "videos"),
         deltas=deltas,
         catalog=MotionCatalog(deltas, backbone.fingerprint),
         state=config.state,
+        copies=config.state / "motions" if config.jobs is None else _cache() / "motions",
     )
 
 
-def _check_base(path: Path, fingerprint: str) -> None:
-    """A job does not say for which base it is: all that lie in a folder are for the same one."""
-    create_bytes_exclusive(path, fingerprint.encode(), JobStoreError)  # of the first who comes
+def _open_jobs(config: SiteConfig, retention_s: float) -> SqlJobStore:
+    if config.jobs is None:
+        return SqliteJobStore(config.state / "jobs.sqlite", retention_s=retention_s)
+    # Jobs in a database and videos in a folder go together, whoever names which.
+    owner = _first(config.state / "id.txt", secrets.token_hex(16))
+    return PostgresJobStore(config.jobs, config.jobs_schema, owner, retention_s=retention_s)
+
+
+def _cache() -> Path:
+    """The user's, as desktops and tools have it (XDG base directories)."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(named) if named.startswith("/") else Path.home() / ".cache") / "motion_ray"
+
+
+def _first(path: Path, text: str) -> str:
+    """What the first who came wrote into a file; that is us if there is none."""
+    create_bytes_exclusive(path, text.encode(), JobStoreError)
     with reading(path, JobStoreError):
-        found = path.read_text(encoding="utf-8").strip()
-    if found != fingerprint:
-        rule = "its jobs and videos are of another base model"
-        raise JobStoreError(path.parent, rule, "name another folder as state")
+        return path.read_text(encoding="utf-8").strip()

@@ -1,69 +1,189 @@
-"""The job store in one SQLite file: :class:`motion_ray.serving.job_store.JobStore`.
+"""The job store in one SQLite file: connections, transactions, versions of the schema.
 
-Every change of state happens in a transaction that nobody else writes during, and names the state,
-and where there is one the claim, that it expects; the event and the counters change with it.
+Write-ahead logging lets readers and one writer work at once, from any number of processes of one
+machine; the file must be on a local disk. ``synchronous=FULL`` makes a commit durable before it
+returns. A schema has a number; opening an older file brings it up to date in one transaction, and a
+newer one is refused.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
+import contextlib
+import os
+import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from motion_ray.serving.job_database import JobDatabase
-from motion_ray.serving.job_rows import (
-    DAY,
-    admit,
-    as_job,
-    as_text,
-    count,
-    find,
-    repeated,
-    tell,
-    used,
-)
-from motion_ray.serving.job_transitions import (
-    cancel,
-    fail,
-    held,
-    requeue,
-    succeed,
-    tell_to_stop,
-)
-from motion_ray.serving.jobs import (
-    DEADLINE_EXCEEDED,
-    WORKER_LOST,
-    AdmissionLimits,
-    Beat,
-    Claim,
-    Created,
-    EventKind,
-    Job,
-    JobEvent,
-    JobFailure,
-    JobPage,
-    JobResult,
-    JobState,
-    NewJob,
-    Usage,
-)
+from motion_ray.errors import JobStoreError
+from motion_ray.serving.job_rows import Connection
+from motion_ray.serving.job_schema import MIGRATIONS
+from motion_ray.serving.sql_jobs import DAY, SqlJobStore
 
-USAGE_KEPT = 32  # days
-EXPIRED_AT_ONCE = 500  # jobs a transaction
+APPLICATION = 0x6D72_6A73  # "mrjs": tells our file from somebody else's
+NEEDED = (3, 37, 0)  # STRICT tables; RETURNING came before
+IDLE_KEPT = 8  # connections
 
 
-class SqliteJobStore:
-    """See :class:`motion_ray.serving.job_store.JobStore` for what each method does.
+class SqliteDatabase:
+    """A file of jobs; safe for threads, for processes and across forks.
+
+    Args:
+        path: the file; made, for its owner only, if it does not exist.
+        migrations: the schema.
+        busy_s: seconds to wait for another writer.
+
+    Raises:
+        JobStoreError: it is no such file, of a newer version, or cannot be opened.
+    """
+
+    def __init__(
+        self, path: Path, migrations: Sequence[str] = MIGRATIONS, *, busy_s: float = 20.0
+    ) -> None:
+        self.path = Path(path)
+        self._busy_s = busy_s
+        self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._inherited: list[sqlite3.Connection] = []
+        self._process = os.getpid()
+        if sqlite3.sqlite_version_info < NEEDED:
+            rule = f"needs SQLite {'.'.join(map(str, NEEDED))}, this is {sqlite3.sqlite_version}"
+            raise JobStoreError(self.path, rule, "use a newer Python")
+        with self._explained():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        with self._connection() as connection:
+            self._migrate(connection, migrations)
+
+    def close(self) -> None:
+        """Close what is open; the object can be used again afterwards."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def now(self, connection: Connection) -> float:
+        """Unix seconds, of this machine: nobody else can share its files."""
+        return time.time()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A consistent view of the file.
+
+        Raises:
+            JobStoreError: the file cannot be used.
+        """
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that nobody else writes during; durable on leaving, undone on an error.
+
+        Raises:
+            JobStoreError: the file cannot be used, the disk is full, or another writer does not
+                come to an end.
+        """
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with self._explained():
+            connection = self._take() or self._open()
+            try:
+                yield connection
+            except sqlite3.Error:
+                connection.close()  # whatever state it is in, nobody gets it again
+                raise
+            except BaseException:
+                self._give_back(connection)
+                raise
+            self._give_back(connection)
+
+    def _take(self) -> sqlite3.Connection | None:
+        with self._lock:
+            if self._process != os.getpid():
+                # A forked child must neither use its parent's connections nor close them.
+                self._inherited += self._idle
+                self._idle, self._process = [], os.getpid()
+            return self._idle.pop() if self._idle else None
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._lock:
+            if len(self._idle) < IDLE_KEPT:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+        (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        if mode != "wal":
+            rule = f"its filesystem allows no write-ahead log (journal mode {mode})"
+            raise JobStoreError(self.path, rule, "put it on a local disk")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
+        connection.execute("BEGIN IMMEDIATE")  # others who open it now wait and find it done
+        try:
+            (owner,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if owner != APPLICATION and (owner or version or tables):
+                raise JobStoreError(self.path, "is no job store", "choose another file")
+            if version > len(migrations):
+                rule = f"has schema {version}, this version of motion_ray knows {len(migrations)}"
+                raise JobStoreError(self.path, rule, "update motion_ray, or choose another file")
+            for script in migrations[version:]:
+                for statement in filter(str.strip, script.split(";")):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA application_id={APPLICATION}")
+            connection.execute(f"PRAGMA user_version={len(migrations)}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of SQLite and of the system as ours."""
+        try:
+            yield
+        except sqlite3.Error as fault:
+            fix = "check the disk and the file's permissions"
+            raise JobStoreError(self.path, f"cannot be used: {fault}", fix) from fault
+        except OSError as fault:
+            rule = f"cannot be opened: {(fault.strerror or str(fault)).lower()}"
+            raise JobStoreError(self.path, rule, "choose another file") from fault
+
+
+class SqliteJobStore(SqlJobStore):
+    """A store for one server on one machine.
 
     Args:
         path: the file, on a local disk.
-        retention_s: seconds for which a finished job and its video are kept.
-        memory_s: seconds after that in which the job is known to have been there.
-        most_losses: attempts whose worker may go silent before the job counts as failed.
-        clock: unix seconds.
+        retention_s: as of :class:`motion_ray.serving.sql_jobs.SqlJobStore`.
+        memory_s: the same.
+        most_losses: the same.
+        clock: the same.
 
     Raises:
         JobStoreError: it cannot be used.
@@ -76,285 +196,12 @@ class SqliteJobStore:
         retention_s: float = DAY,
         memory_s: float = 30 * DAY,
         most_losses: int = 3,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        self._database = JobDatabase(path)
-        self._retention_s, self._memory_s = retention_s, memory_s
-        self._most_losses, self._clock = most_losses, clock
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._database.close()
-
-    # --- accepting --------------------------------------------------------------------------------
-
-    def known(self, new: NewJob) -> Job | None:
-        """See the protocol."""
-        with self._database.reading() as connection:
-            return repeated(connection, new)
-
-    def create(self, new: NewJob, limits: AdmissionLimits) -> Created:
-        """See the protocol."""
-        now = self._clock()
-        with self._database.writing() as connection:
-            known = repeated(connection, new)
-            if known is not None:
-                return Created(known, False)
-            admit(connection, new.client, limits, now)
-            job = f"video_{secrets.token_hex(16)}"
-            connection.execute(
-                "INSERT INTO jobs (id, client, state, request, fingerprint, idempotency_key,"
-                " created_at, deadline) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)",
-                (
-                    job,
-                    new.client,
-                    as_text(new.request),
-                    new.fingerprint,
-                    new.idempotency_key,
-                    now,
-                    new.deadline,
-                ),
-            )
-            count(connection, new.client, now, jobs=1)
-            tell(connection, job, now, EventKind.QUEUED, {})
-            return Created(as_job(find(connection, job, None)), True)
-
-    # --- looking ----------------------------------------------------------------------------------
-
-    def get(self, job: str, client: str | None = None) -> Job:
-        """See the protocol."""
-        with self._database.reading() as connection:
-            return as_job(find(connection, job, client))
-
-    def page(
-        self,
-        client: str | None = None,
-        *,
-        after: str | None = None,
-        limit: int = 20,
-        newest_first: bool = True,
-    ) -> JobPage:
-        """See the protocol."""
-        with self._database.reading() as connection:
-            where, values = "deleted = 0", list[Any]()
-            if client is not None:
-                where += " AND client = ?"
-                values.append(client)
-            if after is not None:
-                where += " AND seq < ?" if newest_first else " AND seq > ?"
-                values.append(find(connection, after, client)["seq"])
-            order = "DESC" if newest_first else "ASC"
-            rows = connection.execute(
-                f"SELECT * FROM jobs WHERE {where} ORDER BY seq {order} LIMIT ?",
-                (*values, limit + 1),
-            ).fetchall()
-        return JobPage(tuple(as_job(row) for row in rows[:limit]), len(rows) > limit)
-
-    def queued(self, limit: int = 1000, *, due: bool = False) -> list[Job]:
-        """See the protocol."""
-        return self._in_state(JobState.QUEUED, limit, self._clock() if due else None)
-
-    def running(self, limit: int = 1000) -> list[Job]:
-        """See the protocol."""
-        return self._in_state(JobState.RUNNING, limit)
-
-    def _in_state(self, state: JobState, limit: int, at: float | None = None) -> list[Job]:
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT * FROM jobs WHERE state = ? AND coalesce(not_before <= ?, TRUE)"
-                " ORDER BY seq LIMIT ?",
-                (state.value, at, limit),
-            ).fetchall()
-        return [as_job(row) for row in rows]
-
-    def ahead(self, job: str) -> int:
-        """See the protocol."""
-        with self._database.reading() as connection:
-            (older,) = connection.execute(
-                "SELECT count(*) FROM jobs WHERE state = 'queued' AND seq <"
-                " (SELECT seq FROM jobs WHERE id = ? AND state = 'queued')",
-                (job,),
-            ).fetchone()
-        return older
-
-    def events(self, job: str, after: int = 0) -> list[JobEvent]:
-        """See the protocol."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT * FROM events WHERE job = ? AND id > ? ORDER BY id", (job, after)
-            ).fetchall()
-        return [
-            JobEvent(row["id"], job, row["at"], EventKind(row["kind"]), json.loads(row["data"]))
-            for row in rows
-        ]
-
-    def usage(self, client: str) -> Usage:
-        """See the protocol."""
-        with self._database.reading() as connection:
-            return used(connection, client, self._clock())
-
-    def results(self) -> set[str]:
-        """See the protocol."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT result_file FROM jobs WHERE result_file IS NOT NULL"
-            ).fetchall()
-        return {row["result_file"] for row in rows}
-
-    # --- running ----------------------------------------------------------------------------------
-
-    def start(self, job: str, worker: str, lease_s: float) -> Job | None:
-        """See the protocol."""
-        now = self._clock()
-        with self._database.writing() as connection:
-            rows = connection.execute(
-                "UPDATE jobs SET state = 'running', worker = ?, attempt = attempt + 1,"
-                " started_at = ?, lease_until = ?, not_before = NULL, done = 0, total = 0"
-                " WHERE id = ? AND state = 'queued' AND coalesce(deadline > ?, TRUE)"
-                " AND coalesce(not_before <= ?, TRUE) RETURNING *",
-                (worker, now, now + lease_s, job, now, now),
-            ).fetchall()
-            if not rows:
-                return None
-            (row,) = rows
-            data = {"attempt": row["attempt"], "worker": worker}
-            tell(connection, job, now, EventKind.STARTED, data)
-            return as_job(row)
-
-    def beat(self, claim: Claim, lease_s: float, done: int = 0, total: int = 0) -> Beat:
-        """See the protocol."""
-        now = self._clock()
-        with self._database.writing() as connection:
-            row = held(connection, claim)
-            if row is None:
-                return Beat(False, False)
-            connection.execute(
-                "UPDATE jobs SET lease_until = max(lease_until, ?), done = max(done, ?),"
-                " total = max(total, ?) WHERE id = ?",
-                (now + lease_s, done, total, claim.job),
-            )
-            if done > row["done"]:
-                data = {"done": done, "total": total}
-                tell(connection, claim.job, now, EventKind.PROGRESS, data)
-            return Beat(True, bool(row["cancelling"]))
-
-    def look(self, claim: Claim) -> Beat:
-        """See the protocol."""
-        with self._database.reading() as connection:
-            row = held(connection, claim)
-        return Beat(row is not None, row is not None and bool(row["cancelling"]))
-
-    def succeed(self, claim: Claim, result: JobResult, timings: dict[str, float]) -> bool:
-        """See the protocol."""
-        now = self._clock()
-        with self._database.writing() as connection:
-            row = held(connection, claim)
-            if row is None:
-                return False
-            succeed(connection, row, now, self._retention_s, result, timings)
-            return True
-
-    def fail(self, claim: Claim, failure: JobFailure) -> bool:
-        """See the protocol."""
-        with self._database.writing() as connection:
-            row = held(connection, claim)
-            if row is not None:
-                fail(connection, row, self._clock(), self._retention_s, failure)
-            return row is not None
-
-    def stopped(self, claim: Claim) -> bool:
-        """See the protocol."""
-        with self._database.writing() as connection:
-            row = held(connection, claim)
-            if row is not None:
-                cancel(connection, row, self._clock(), self._retention_s)
-            return row is not None
-
-    def release(self, claim: Claim, pause_s: float = 0.0) -> bool:
-        """See the protocol."""
-        now, kept = self._clock(), self._retention_s
-        with self._database.writing() as connection:
-            row = held(connection, claim)
-            if row is not None:
-                requeue(connection, row, now, kept, losses=row["losses"], pause_s=pause_s)
-            return row is not None
-
-    def reject(self, job: str, failure: JobFailure) -> bool:
-        """See the protocol."""
-        with self._database.writing() as connection:
-            row = connection.execute(
-                "SELECT * FROM jobs WHERE id = ? AND state = 'queued'", (job,)
-            ).fetchone()
-            if row is not None:
-                fail(connection, row, self._clock(), self._retention_s, failure)
-            return row is not None
-
-    # --- ending from outside ----------------------------------------------------------------------
-
-    def cancel(self, job: str, client: str | None = None, *, free_key: bool = False) -> Job:
-        """See the protocol."""
-        with self._database.writing() as connection:
-            row = find(connection, job, client)
-            tell_to_stop(connection, row, self._clock(), self._retention_s)
-            if free_key:
-                connection.execute("UPDATE jobs SET idempotency_key = NULL WHERE id = ?", (job,))
-            return as_job(find(connection, job, client))
-
-    def delete(self, job: str, client: str | None = None) -> Job:
-        """See the protocol."""
-        now = self._clock()
-        with self._database.writing() as connection:
-            row = find(connection, job, client)
-            tell_to_stop(connection, row, now, self._retention_s)
-            (changed,) = connection.execute(
-                "UPDATE jobs SET deleted = 1,"
-                " expires_at = CASE WHEN finished_at IS NOT NULL THEN ? END"
-                " WHERE id = ? RETURNING *",
-                (now, job),
-            ).fetchall()
-            return as_job(changed)
-
-    def recover(self) -> list[Job]:
-        """See the protocol."""
-        now = self._clock()
-        with self._database.writing() as connection:
-            lost = connection.execute(
-                "SELECT * FROM jobs WHERE state = 'running' AND lease_until <= ?", (now,)
-            ).fetchall()
-            for row in lost:
-                losses = row["losses"] + 1
-                if losses >= self._most_losses and not row["cancelling"]:
-                    message = f"{losses} workers went silent while they ran it"
-                    failure = JobFailure(WORKER_LOST, message)
-                    fail(connection, row, now, self._retention_s, failure)
-                else:
-                    requeue(connection, row, now, self._retention_s, losses=losses)
-            late = connection.execute(
-                "SELECT * FROM jobs WHERE state = 'queued' AND deadline <= ?", (now,)
-            ).fetchall()
-            for row in late:
-                failure = JobFailure(DEADLINE_EXCEEDED, "its deadline passed before it was started")
-                fail(connection, row, now, self._retention_s, failure)
-            changed = dict.fromkeys(row["id"] for row in (*lost, *late))
-            rows = [
-                connection.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone()
-                for job in changed
-            ]
-        return [as_job(row) for row in rows]
-
-    def expire(self) -> list[str]:
-        """See the protocol."""
-        now = self._clock()
-        with self._database.writing() as connection:
-            rows = connection.execute(
-                "DELETE FROM jobs WHERE seq IN"
-                " (SELECT seq FROM jobs WHERE expires_at <= ? LIMIT ?) RETURNING *",
-                (now, EXPIRED_AT_ONCE),
-            ).fetchall()
-            connection.executemany(
-                "INSERT INTO removed (id, client, at) VALUES (?, ?, ?)",
-                [(row["id"], row["client"], now) for row in rows],
-            )
-            connection.execute("DELETE FROM removed WHERE at <= ?", (now - self._memory_s,))
-            connection.execute("DELETE FROM usage WHERE day < ?", (int(now // DAY) - USAGE_KEPT,))
-        return [row["result_file"] for row in rows if row["result_file"] is not None]
+        super().__init__(
+            SqliteDatabase(path),
+            retention_s=retention_s,
+            memory_s=memory_s,
+            most_losses=most_losses,
+            clock=clock,
+        )

@@ -40,6 +40,11 @@ class LocalStudio(BaseModel):
     disk_bytes: int = Field(
         default=32 * 2**30, ge=0, description="of copies, if the store of motions is distant"
     )
+    disk: Path | None = Field(
+        default=None,
+        description="folder for them, on a local disk; null: in state, or on several machines in"
+        " the user's cache",
+    )
 
 
 class StudioConfig(LocalStudio):
@@ -99,7 +104,7 @@ def equip(
     Raises:
         RunFolderError: there is no folder for copies of motions.
     """
-    pool = MotionPool(_source(site, config.disk_bytes), backbone, config.pool)
+    pool = MotionPool(_source(site, config), backbone, config.pool)
     engine = MotionEngine(
         backbone, pool, site.catalog, scheduler=config.scheduler, precision=config.precision
     )
@@ -179,14 +184,15 @@ def write_file(path: Path, video: GeneratedVideo) -> None:
     write_video(path, video.frames, video.fps)
 
 
-def _source(site: Site, disk_bytes: int) -> DeltaSource:
+def _source(site: Site, config: LocalStudio) -> DeltaSource:
     """The store itself if it is on a disk of this machine, else copies of it on one."""
     source = StoreSource(site.deltas)
-    if "://" not in site.deltas.uri or not disk_bytes:
+    if "://" not in site.deltas.uri or not config.disk_bytes:
         return source
+    folder = config.disk or site.copies
     for number in range(MOST_CACHES):
         try:
-            return DiskCache(source, site.state / "motions" / f"{number}", disk_bytes)
+            return DiskCache(source, folder / f"{number}", config.disk_bytes)
         except RunFolderError:  # another replica of this machine has it
             log.debug("disk tier %d is taken", number)
-    raise RunFolderError(f"{site.state}/motions", f"all {MOST_CACHES} folders are in use")
+    raise RunFolderError(folder, f"all {MOST_CACHES} folders are in use")

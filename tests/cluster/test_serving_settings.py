@@ -103,6 +103,32 @@ def test_generators_share_the_cores_of_the_machine_with_the_files() -> None:
     assert router_options(found) == {"num_cpus": 0, "resources": {HEAD: 0.001}}
 
 
+def test_with_jobs_in_a_database_generators_may_be_on_any_machine() -> None:
+    nodes = [node(0), node(2, head=False), node(2, head=False)]
+    found = settings_from(ServeArguments(replicas=2, jobs="postgresql://db/jobs"), nodes, HERE)
+    assert found.site.jobs == "postgresql://db/jobs"
+    assert generator_options(found) == {"num_cpus": 2, "resources": {}}
+    assert router_options(found) == {"num_cpus": 0, "resources": {}}
+
+
+def test_or_on_those_that_have_a_resource(tmp_path: Path) -> None:
+    (tmp_path / "serving.yaml").write_text("machine: serving\n")
+    arguments = ServeArguments(
+        config=tmp_path / "serving.yaml", jobs="postgresql://db/jobs", replicas=2
+    )
+    there = node(1, head=False)
+    there["Resources"]["serving"] = 1.0
+    found = settings_from(arguments, [node(8), there], HERE)
+    assert generator_options(found) == {"num_cpus": 1, "resources": {"serving": 0.001}}
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    for jobs in ("postgresql://me:hunter2@db/jobs", "postgresql://db/jobs?password=hunter2"):
+        with pytest.raises(ConfigError, match="no password stands in them") as caught:
+            settings_from(ServeArguments(jobs=jobs), [node(8)], HERE)
+        assert caught.value.where == "site.jobs" and "hunter2" not in str(caught.value)
+
+
 def test_each_generator_has_a_gpu_if_there_are_some() -> None:
     found = settings_from(ServeArguments(replicas=4), [node(32, gpus=4)], HERE)
     assert generator_options(found)["num_gpus"] == 1 and found.studio.device == "gpu"

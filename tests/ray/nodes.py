@@ -19,6 +19,9 @@ from typing import IO, Any
 from tests.ray.running import REPO
 
 STORE_BYTES = 100 * 2**20
+#: Workers import what is in this repository, as docs/serving.md says. Of a proxy of Serve that is
+#: not up within three times 5 s the controller would have no more.
+WORKERS = {"PYTHONPATH": str(REPO), "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 
 
 class Nodes:
@@ -40,7 +43,7 @@ class Nodes:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.ray.nodes", str(count)],
                 cwd=REPO,
-                env={**os.environ, **token},
+                env={**os.environ, **token, **WORKERS},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

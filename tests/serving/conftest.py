@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 
 from motion_ray.serving.logs import JsonLines
+from motion_ray.serving.postgres_jobs import PostgresJobStore
 from motion_ray.serving.results import ResultFolder
+from motion_ray.serving.sql_jobs import SqlJobStore
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
+from tests.postgres import Postgres, running
 from tests.serving.fake_engine import FakeEngine
-from tests.serving.job_samples import NOON
+from tests.serving.job_samples import NOON, clocked_store
 from tests.serving.toy import Library, ToyBase
 from tests.waiting import Clock
 
@@ -29,6 +32,27 @@ def clock() -> Clock:
 @pytest.fixture
 def store(tmp_path) -> SqliteJobStore:
     return SqliteJobStore(tmp_path / "jobs.sqlite")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server, started for the first test that needs one."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(params=["file", "postgres"])
+def clocked(request: pytest.FixtureRequest, tmp_path, clock) -> Iterator[SqlJobStore]:
+    """A store on the test's clock, of each kind; short times, which tests let pass."""
+    if request.param == "file":
+        made: SqlJobStore = clocked_store(tmp_path, clock)
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        made = PostgresJobStore(
+            server.url, server.schema(), "here", clock=clock, retention_s=100, memory_s=1000
+        )
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """Clients and workers of a job store that are killed again and again, and what is left of their
 jobs.
 
-A script, ``python -m tests.serving.job_crash FOLDER KILLS SEED``, apart from the test process
-because it forks, which must happen before there are threads. Prints one JSON line.
+A script, ``python -m tests.serving.job_crash FOLDER KILLS SEED [URL]``, apart from the test process
+because it forks, which must happen before there are threads. With the address of a PostgreSQL
+database the jobs are in that, else in a file. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from pathlib import Path
 
 from motion_ray.files import write_bytes_atomic
 from motion_ray.serving.jobs import FINAL, AdmissionLimits, EventKind, JobState, NewJob
+from motion_ray.serving.postgres_jobs import PostgresJobStore
 from motion_ray.serving.results import ResultFolder, sweep, tidy
+from motion_ray.serving.sql_jobs import SqlJobStore
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 
 LEASE = 0.25  # seconds: far longer than a job takes here, short enough to see losses
@@ -58,8 +61,9 @@ def content(job: str) -> bytes:
 class Swarm:
     """The processes, and what the clients among them were told."""
 
-    def __init__(self, root: Path, seed: int) -> None:
-        self.store = SqliteJobStore(root / "jobs.sqlite", most_losses=10**6)
+    def __init__(self, root: Path, seed: int, url: str | None) -> None:
+        self.root, self.url = root, url
+        self.store = self.open()
         self.results = ResultFolder(root / "results", grace_s=60)
         self.swept = ResultFolder(root / "results", grace_s=-1)
         self.chance = random.Random(seed)
@@ -68,13 +72,21 @@ class Swarm:
         self.children: dict[int, Callable[[int], None]] = {}
         self.told = b""
 
+    def open(self) -> SqlJobStore:
+        """For this process; one that is in a file is inherited by children."""
+        if self.url is None:
+            return SqliteJobStore(self.root / "jobs.sqlite", most_losses=10**6)
+        return PostgresJobStore(self.url, "crash", "here", most_losses=10**6)
+
     def spawn(self, role: Callable[[int], None]) -> None:
         """Start a process that plays a role until it is killed."""
         seed = self.chance.randrange(2**31)
         child = os.fork()
         if child == 0:
             try:
-                role(seed)  # with the store that it inherited
+                if self.url is not None:
+                    self.store = self.open()
+                role(seed)
             finally:
                 os._exit(1)
         self.children[child] = role
@@ -133,6 +145,8 @@ class Swarm:
 
     def run(self, kills: int) -> Outcome:
         outcome = Outcome()
+        if self.url is not None:
+            self.store.close()  # and its threads: children are forked
         for role in [self.worker] * WORKERS + [self.client] * CLIENTS:
             self.spawn(role)
         while outcome.kills < kills:
@@ -145,6 +159,8 @@ class Swarm:
             self.spawn(role)
         for child in [pid for pid, role in self.children.items() if role == self.client]:
             self.kill(child)
+        if self.url is not None:
+            self.store = self.open()
         until = time.monotonic() + 60
         while any(not job.state.final for job in self.store.page(limit=10**6).jobs):
             if time.monotonic() > until:
@@ -191,16 +207,19 @@ class Swarm:
         kept = {job.result.file for job in jobs.values() if job.result}
         if self.results.names() != kept:
             outcome.wrong.append(f"left over: {sorted(self.results.names() ^ kept)[:5]}")
-        with sqlite3.connect(self.store._database.path) as connection:
-            (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
-        if verdict != "ok":
-            outcome.wrong.append(f"the file is damaged: {verdict}")
+        if self.url is None:
+            with sqlite3.connect(self.root / "jobs.sqlite") as connection:
+                (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
+            if verdict != "ok":
+                outcome.wrong.append(f"the file is damaged: {verdict}")
+        self.store.close()
 
 
 def main() -> None:
     """Run the loop."""
-    root, kills, seed = sys.argv[1:]
-    print(json.dumps(asdict(Swarm(Path(root), int(seed)).run(int(kills)))))
+    root, kills, seed = sys.argv[1:4]
+    url = sys.argv[4] if len(sys.argv) > 4 else None
+    print(json.dumps(asdict(Swarm(Path(root), int(seed), url).run(int(kills)))))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from motion_ray.serving.jobs import (
     JobResult,
     NewJob,
 )
-from motion_ray.serving.sqlite_jobs import DAY, SqliteJobStore
+from motion_ray.serving.sql_jobs import DAY, SqlJobStore
+from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from tests.waiting import Clock
 
 FREE = AdmissionLimits()
@@ -28,15 +29,15 @@ def new(client: str = "", key: str | None = None, **changes) -> NewJob:
     return NewJob(client, **(values | changes))
 
 
-def create(store: SqliteJobStore, client: str = "", **changes) -> Job:
+def create(store: SqlJobStore, client: str = "", **changes) -> Job:
     return store.create(new(client, **changes), FREE).job
 
 
-def started(store: SqliteJobStore, job: Job, worker: str = "w", lease_s: float = 10) -> Job:
+def started(store: SqlJobStore, job: Job, worker: str = "w", lease_s: float = 10) -> Job:
     found = store.start(job.id, worker, lease_s)
     assert found is not None
     return found
 
 
-def kinds(store: SqliteJobStore, job: Job) -> list[str]:
+def kinds(store: SqlJobStore, job: Job) -> list[str]:
     return [event.kind.value for event in store.events(job.id)]

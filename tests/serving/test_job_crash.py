@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import Postgres
+
 
 @pytest.mark.parametrize(
     ("kills", "seed"),
@@ -16,14 +18,17 @@ import pytest
 )
 @pytest.mark.timeout(1800)
 def test_no_accepted_job_is_lost_and_none_ends_twice(tmp_path: Path, kills: int, seed: int) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "tests.serving.job_crash",
-        f"{tmp_path}",
-        f"{kills}",
-        f"{seed}",
-    ]
+    swarm(tmp_path, kills, seed)
+
+
+@pytest.mark.slow
+def test_nor_with_jobs_in_a_database(tmp_path: Path, postgres: Postgres) -> None:
+    swarm(tmp_path, 60, 3, postgres.url)
+
+
+def swarm(folder: Path, kills: int, seed: int, *url: str) -> None:
+    words = [f"{folder}", f"{kills}", f"{seed}", *url]
+    command = [sys.executable, "-m", "tests.serving.job_crash", *words]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-3000:]
     outcome = json.loads(ran.stdout)

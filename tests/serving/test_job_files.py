@@ -14,9 +14,9 @@ from motion_ray.errors import (
     JobNotFoundError,
     JobStoreError,
 )
-from motion_ray.serving.job_database import APPLICATION, MIGRATIONS, JobDatabase
+from motion_ray.serving.job_schema import MIGRATIONS
 from motion_ray.serving.results import ResultFolder, sweep, tidy
-from motion_ray.serving.sqlite_jobs import SqliteJobStore
+from motion_ray.serving.sqlite_jobs import APPLICATION, SqliteDatabase, SqliteJobStore
 from tests.disks import small_disk
 from tests.serving.job_samples import FREE, NOON, clocked_store, create, new, started
 from tests.waiting import Clock
@@ -108,7 +108,7 @@ def test_many_processes_may_open_a_new_file_at_once(tmp_path):
 
 def test_jobs_of_the_first_version_are_kept(tmp_path):
     path = tmp_path / "jobs.sqlite"
-    with JobDatabase(path, MIGRATIONS[:1]).writing() as connection:
+    with SqliteDatabase(path, MIGRATIONS[:1]).writing() as connection:
         connection.execute(
             "INSERT INTO jobs (id, client, state, request, fingerprint, created_at)"
             " VALUES ('video_1', '', 'queued', '{}', 'f', 1.0)"
@@ -123,10 +123,10 @@ def test_an_older_file_is_brought_up_to_date(tmp_path):
     job = create(SqliteJobStore(path))
     newer = (*MIGRATIONS, "ALTER TABLE jobs ADD COLUMN colour TEXT; CREATE TABLE more (x) STRICT")
     with pytest.raises(JobStoreError, match="cannot be used"):
-        JobDatabase(path, newer)  # STRICT needs types: nothing of the failed step stays
+        SqliteDatabase(path, newer)  # STRICT needs types: nothing of the failed step stays
     newer = (*MIGRATIONS, "ALTER TABLE jobs ADD COLUMN colour TEXT; CREATE TABLE more (x ANY)")
     for _ in range(2):
-        database = JobDatabase(path, newer)
+        database = SqliteDatabase(path, newer)
         with database.reading() as connection:
             assert connection.execute("SELECT id, colour FROM jobs").fetchone()[0] == job.id
             assert connection.execute("PRAGMA user_version").fetchone()[0] == len(newer)

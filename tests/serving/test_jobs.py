@@ -15,7 +15,7 @@ from motion_ray.errors import (
     OverloadedError,
     QuotaError,
 )
-from motion_ray.serving import sqlite_jobs
+from motion_ray.serving import sql_jobs
 from motion_ray.serving.jobs import (
     DEADLINE_EXCEEDED,
     AdmissionLimits,
@@ -24,13 +24,13 @@ from motion_ray.serving.jobs import (
     JobFailure,
     JobState,
 )
-from motion_ray.serving.sqlite_jobs import DAY, USAGE_KEPT, SqliteJobStore
-from tests.serving.job_samples import DONE, FREE, clocked_store, create, kinds, new, started
+from motion_ray.serving.sql_jobs import DAY, USAGE_KEPT, SqlJobStore
+from tests.serving.job_samples import DONE, FREE, create, kinds, new, started
 
 
 @pytest.fixture
-def store(tmp_path, clock) -> SqliteJobStore:
-    return clocked_store(tmp_path, clock)
+def store(clocked) -> SqlJobStore:
+    return clocked
 
 
 # --- the way of a job -----------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_deleting_a_queued_job_cancels_it(store):
 
 def test_so_many_jobs_go_at_a_time(store, clock, monkeypatch):
     """Nobody waits to write while a day's jobs are removed."""
-    monkeypatch.setattr(sqlite_jobs, "EXPIRED_AT_ONCE", 2)
+    monkeypatch.setattr(sql_jobs, "EXPIRED_AT_ONCE", 2)
     files = [f"video_{number:032x}.1.mp4" for number in range(5)]
     for file in files:
         store.succeed(started(store, create(store)).claim, replace(DONE, file=file), {})

@@ -12,6 +12,7 @@ from motion_ray.errors import (
     DataError,
     DeltaError,
     GpuMemoryError,
+    JobDatabaseError,
     JobStoreError,
     MotionRayError,
     NonFiniteVideoError,
@@ -187,6 +188,7 @@ FULL = MotionRayError("/srv/videos", "the disk is full", "free some space")
         (DataError("/tmp", "the disk of temporary files is full"), True),
         (JobStoreError("jobs.sqlite", "cannot be used: database or disk is full"), True),
         (StoreError("/srv/store", "cannot be read"), False),
+        (JobDatabaseError("postgresql://db/jobs", "cannot be used: connection refused"), False),
         (PoolBusyError("the device tier", "no room at this moment"), False),
     ],
 )

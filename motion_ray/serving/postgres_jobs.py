@@ -1,0 +1,313 @@
+"""The job store in a PostgreSQL database, for generators on several machines.
+
+Tables lie in a schema of their own. Writers take turns by an advisory lock of that schema, as those
+of a file do: limits are exact, and ids of events are in the order in which they can be seen. The
+clock is the database's, so a claim ends at the same moment for everybody. Timeouts in the session
+make a machine that is suddenly gone let go of the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from motion_ray.errors import JobDatabaseError, JobStoreError
+from motion_ray.serving.job_rows import Connection, Cursor
+from motion_ray.serving.job_schema import MIGRATIONS
+from motion_ray.serving.sql_jobs import DAY, SqlJobStore
+
+if TYPE_CHECKING:
+    from psycopg import Connection as PsycopgConnection
+
+SCHEMES = ("postgresql://", "postgres://")
+GOOD = "postgresql://motion_ray@db.internal/motion_ray"
+MOST_CONNECTIONS = 8  # of one process
+CONNECT_S = 5
+SILENT_S = 10  # before the network's sign of life is asked of a machine that says nothing
+LOCK = 0x6D72_6A73  # "mrjs": our advisory locks among those of others
+
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+#: From SQLite's words, which are those of the migrations, to PostgreSQL's; in this order.
+_WORDS = (
+    ("INTEGER PRIMARY KEY AUTOINCREMENT", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
+    (" INTEGER", " BIGINT"),
+    (" REAL", " DOUBLE PRECISION"),
+    (") STRICT, WITHOUT ROWID", ")"),
+    (") STRICT", ")"),
+)
+
+
+class PostgresDatabase:
+    """Jobs in a schema of a database; safe for threads and for processes, not across forks.
+
+    Args:
+        url: as libpq reads it. Without a password: settings are shown on dashboards. libpq finds it
+            in ``PGPASSWORD``, in ``~/.pgpass`` or in the file that ``?passfile=`` names.
+        schema: name of the schema, made if it is not there.
+        owner: id of the folder that has the videos: jobs of a database go with one.
+        migrations: the tables.
+        busy_s: seconds to wait for other writers, and for a connection.
+
+    Raises:
+        JobDatabaseError: it cannot be reached.
+        JobStoreError: nor used: it belongs to another folder, or has tables of a newer version.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        schema: str,
+        owner: str,
+        migrations: Sequence[str] = MIGRATIONS,
+        *,
+        busy_s: float = 10.0,
+    ) -> None:
+        self._schema, self._busy_s = check_schema(schema), busy_s
+        self.where = _where(url, schema)
+        with self._explained():
+            self._pool = self._open(url)
+            try:
+                self._migrate(migrations, owner)
+            except BaseException:
+                self._pool.close()
+                raise
+
+    def close(self) -> None:
+        """Close the connections, for good."""
+        self._pool.close()
+
+    def now(self, connection: Connection) -> float:
+        """Unix seconds, on the clock of the database."""
+        sql = "SELECT extract(epoch FROM clock_timestamp())::float8 AS now"
+        return connection.execute(sql).fetchone()["now"]
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A consistent view of the tables.
+
+        Raises:
+            JobStoreError: the database cannot be used.
+        """
+        from psycopg import IsolationLevel
+
+        with self._explained(), self._pool.connection() as connection:
+            connection.read_only = True
+            connection.isolation_level = IsolationLevel.REPEATABLE_READ
+            with connection.transaction():
+                yield _Words(connection)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that nobody else writes during; durable on leaving, undone on an error.
+
+        Raises:
+            JobStoreError: the database cannot be used, or another writer does not come to an end.
+        """
+        from psycopg import IsolationLevel
+
+        with self._explained(), self._pool.connection() as connection:
+            connection.read_only = False
+            # Each statement sees what those before us wrote, who held the lock.
+            connection.isolation_level = IsolationLevel.READ_COMMITTED
+            with connection.transaction():
+                words = _Words(connection)
+                words.execute("SELECT pg_advisory_xact_lock(?, hashtext(?))", (LOCK, self._schema))
+                yield words
+
+    def _open(self, url: str) -> Any:
+        try:
+            from psycopg import connect
+            from psycopg.rows import dict_row
+            from psycopg_pool import ConnectionPool
+        except ImportError as fault:
+            rule = "the packages for PostgreSQL are not installed"
+            fix = "pip install 'motion_ray[postgres]'"
+            raise JobStoreError(self.where, rule, fix) from fault
+        connect(url, connect_timeout=CONNECT_S).close()  # a pool would not say why it cannot
+        return ConnectionPool(
+            url,
+            min_size=1,
+            max_size=MOST_CONNECTIONS,
+            timeout=self._busy_s,
+            configure=self._configure,
+            check=ConnectionPool.check_connection,  # not one that a restart of the server closed
+            open=True,
+            kwargs={
+                "autocommit": True,  # transactions begin and end where they are written
+                "row_factory": dict_row,
+                "prepare_threshold": None,  # poolers between us and the server may not know them
+                "connect_timeout": CONNECT_S,
+                "keepalives_idle": SILENT_S,
+                "keepalives_interval": CONNECT_S,
+                "keepalives_count": 3,
+                "application_name": "motion_ray",
+            },
+        )
+
+    def _configure(self, connection: PsycopgConnection[Any]) -> None:
+        """Before a connection is used for the first time."""
+        words = _Words(connection)
+        busy = f"{round(self._busy_s * 1000)}"
+        for name, value in {
+            "search_path": self._schema,
+            "lock_timeout": busy,
+            "statement_timeout": busy,
+            # Who holds the lock and is gone holds it no longer: a process that hangs, and a machine
+            # without power, which the server would else wait for by the hour.
+            "idle_in_transaction_session_timeout": busy,
+            "tcp_keepalives_idle": f"{SILENT_S}",
+            "tcp_keepalives_interval": f"{CONNECT_S}",
+            "tcp_keepalives_count": "3",
+        }.items():
+            words.execute("SELECT set_config(?, ?, false)", (name, value))
+        # What was accepted is on a disk before anybody is told.
+        words.execute(
+            "SELECT set_config('synchronous_commit', 'on', false)"
+            " WHERE current_setting('synchronous_commit') = 'off'"
+        )
+
+    def _migrate(self, migrations: Sequence[str], owner: str) -> None:
+        with self.writing() as connection:
+            there = connection.execute(
+                "SELECT to_regnamespace(?) IS NOT NULL AS schema,"
+                " to_regclass(?) IS NOT NULL AS about",
+                (self._schema, f"{self._schema}.about"),
+            ).fetchone()
+            if not there["schema"]:
+                connection.execute(f"CREATE SCHEMA {self._schema}")
+            if not there["about"]:
+                tables = connection.execute(
+                    "SELECT count(*) AS n FROM pg_tables WHERE schemaname = ?", (self._schema,)
+                ).fetchone()["n"]
+                if tables:
+                    fix = "choose another one with site.jobs_schema"
+                    raise JobStoreError(self.where, "the schema has tables of others", fix)
+                connection.execute("CREATE TABLE about (version BIGINT, owner TEXT)")
+                connection.execute("INSERT INTO about VALUES (0, ?)", (owner,))
+            about = connection.execute("SELECT * FROM about").fetchone()
+            version = about["version"]
+            if about["owner"] != owner:
+                rule = "its jobs go with the videos of another folder"
+                fix = (
+                    "name that folder as state, on storage that all machines see, or another"
+                    " schema with site.jobs_schema"
+                )
+                raise JobStoreError(self.where, rule, fix)
+            if version > len(migrations):
+                rule = f"has schema {version}, this version of motion_ray knows {len(migrations)}"
+                raise JobStoreError(self.where, rule, "update motion_ray, or choose another schema")
+            for script in migrations[version:]:
+                for statement in filter(str.strip, script.split(";")):
+                    connection.execute(translated(statement))
+            connection.execute("UPDATE about SET version = ?", (len(migrations),))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of the database and of the connection as ours."""
+        try:
+            from psycopg import Error, OperationalError
+        except ImportError:  # which :meth:`_open` explains
+            yield
+            return
+        try:
+            yield
+        except Error as fault:
+            lines = str(fault).strip().splitlines() or [type(fault).__name__]
+            rule = f"cannot be used: {lines[0]}"
+            if not isinstance(fault, OperationalError):
+                raise JobStoreError(self.where, rule, "see the log of the server") from fault
+            fix = "check that the server runs, its address and the password (docs/serving.md)"
+            raise JobDatabaseError(self.where, rule, fix) from fault
+
+
+class PostgresJobStore(SqlJobStore):
+    """A store for one server on any number of machines.
+
+    Args:
+        url: as of :class:`PostgresDatabase`.
+        schema: the same.
+        owner: the same.
+        retention_s: as of :class:`motion_ray.serving.sql_jobs.SqlJobStore`.
+        memory_s: the same.
+        most_losses: the same.
+        clock: the same.
+
+    Raises:
+        JobStoreError: it cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        schema: str,
+        owner: str,
+        *,
+        retention_s: float = DAY,
+        memory_s: float = 30 * DAY,
+        most_losses: int = 3,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        super().__init__(
+            PostgresDatabase(url, schema, owner),
+            retention_s=retention_s,
+            memory_s=memory_s,
+            most_losses=most_losses,
+            clock=clock,
+        )
+
+
+class _Words:
+    """A connection that takes statements as they are written for SQLite."""
+
+    def __init__(self, connection: PsycopgConnection[Any]) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor:
+        return self._connection.execute(sql.replace("?", "%s").encode(), values)
+
+
+def translated(statement: str) -> str:
+    """A statement of the migrations in PostgreSQL's words."""
+    for theirs, ours in _WORDS:
+        statement = statement.replace(theirs, ours)
+    return statement
+
+
+def check_url(url: str) -> str:
+    """An address of a database, without a password.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not url.startswith(SCHEMES):
+        raise ValueError(f"an address of a PostgreSQL database begins so: {GOOD}")
+    if _password_in(url):
+        raise ValueError(
+            "settings are shown on dashboards, so no password stands in them: put it into a file"
+            f" and name that, e.g. {GOOD}?passfile=/srv/secrets/pgpass"
+        )
+    return url
+
+
+def check_schema(name: str) -> str:
+    """A name that needs no quotes.
+
+    Raises:
+        ValueError: it does.
+    """
+    if _SCHEMA.fullmatch(name) is None or name.startswith("pg_"):
+        raise ValueError(f"got {name!r}: small letters, digits and _, for example motion_ray")
+    return name
+
+
+def _password_in(url: str) -> bool:
+    rest = url.partition("://")[2]
+    account, at, _ = rest.partition("?")[0].rpartition("@")
+    return bool(at and ":" in account) or re.search(r"[?&]password=", rest) is not None
+
+
+def _where(url: str, schema: str) -> str:
+    """An address for errors."""
+    return f"{url.partition('?')[0]} (schema {schema})"

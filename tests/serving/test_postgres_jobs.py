@@ -1,0 +1,198 @@
+"""The job store in a database: what differs from a file's. What does not is in test_jobs."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from pydantic import ValidationError
+
+from motion_ray.errors import JobDatabaseError, JobStoreError
+from motion_ray.serving.job_schema import MIGRATIONS
+from motion_ray.serving.postgres_jobs import PostgresDatabase, PostgresJobStore
+from motion_ray.serving.site import SiteConfig
+from motion_ray.serving.sql_jobs import SqlJobStore
+from tests.postgres import Postgres
+from tests.serving.job_samples import FREE, create, new, started
+
+
+@pytest.fixture
+def schema(postgres: Postgres) -> str:
+    return postgres.schema()
+
+
+def opened(postgres: Postgres, schema: str, owner: str = "here", **more) -> PostgresJobStore:
+    return PostgresJobStore(postgres.url, schema, owner, **more)
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("jobs", "rule"),
+    [
+        ("mysql://db/jobs", "begins so: postgresql://"),
+        ("db.internal", "begins so: postgresql://"),
+        ("postgresql://me:secret@db/jobs", "no password stands in them"),
+        ("postgresql://db/jobs?password=secret", "no password stands in them"),
+        ("postgresql://db/jobs?sslmode=require&password=secret", "no password stands in them"),
+    ],
+)
+def test_an_address_that_cannot_be_one_is_refused(jobs: str, rule: str) -> None:
+    with pytest.raises(ValidationError, match=rule) as caught:
+        SiteConfig(jobs=jobs)
+    [error] = caught.value.errors()
+    assert "secret@" not in error["msg"] and "=secret" not in error["msg"]
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        "postgresql://db/jobs",
+        "postgres://me@[::1]:5432,db2:5433/jobs?passfile=/srv/pgpass&target_session_attrs=primary",
+    ],
+)
+def test_any_other_is_taken(jobs: str) -> None:
+    assert SiteConfig(jobs=jobs).jobs == jobs
+
+
+@pytest.mark.parametrize("name", ["", "1st", "Motions", "pg_motions", "a;b", "a" * 64, 'a"b'])
+def test_a_name_of_a_schema_needs_no_quotes(name: str) -> None:
+    with pytest.raises(ValidationError, match="small letters, digits and _"):
+        SiteConfig(jobs_schema=name)
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_not_there_is_told_with_its_address() -> None:
+    url = "postgresql://127.0.0.1:1/jobs?passfile=/srv/secret"
+    with pytest.raises(JobDatabaseError, match=r"cannot be used: .*refused") as caught:
+        PostgresJobStore(url, "motion_ray", "here")
+    assert caught.value.where == "postgresql://127.0.0.1:1/jobs (schema motion_ray)"
+
+
+def test_many_may_open_a_new_schema_at_once(postgres, schema) -> None:
+    with ThreadPoolExecutor(6) as threads:
+        stores = list(threads.map(lambda _: opened(postgres, schema), range(6)))
+    assert [create(each) for each in stores]
+    assert len(stores[0].page(limit=100).jobs) == 6
+    for store in stores:
+        store.close()
+
+
+def test_jobs_go_with_one_folder_of_videos(postgres, schema) -> None:
+    opened(postgres, schema).close()
+    with pytest.raises(JobStoreError, match="go with the videos of another folder"):
+        opened(postgres, schema, "there")
+    opened(postgres, schema).close()
+
+
+def test_tables_of_others_are_left_alone(postgres, schema) -> None:
+    postgres.sql(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.jobs (x int);")
+    with pytest.raises(JobStoreError, match="the schema has tables of others"):
+        opened(postgres, schema)
+
+
+def test_older_tables_are_brought_up_to_date_and_newer_ones_refused(postgres, schema) -> None:
+    older = PostgresDatabase(postgres.url, schema, "here", MIGRATIONS[:1])
+    with older.writing() as connection:
+        connection.execute(
+            "INSERT INTO jobs (id, client, state, request, fingerprint, created_at)"
+            " VALUES ('video_1', '', 'queued', '{}', 'f', 1.0)"
+        )
+    older.close()
+    store = opened(postgres, schema)
+    assert [(job.id, job.not_before) for job in store.queued(due=True)] == [("video_1", None)]
+    store.close()
+    newer = (*MIGRATIONS, "ALTER TABLE jobs ADD COLUMN colour TEXT; CREATE TABLE more (x REAL)")
+    PostgresDatabase(postgres.url, schema, "here", newer).close()
+    with pytest.raises(JobStoreError, match="has schema 3, this version of motion_ray knows 2"):
+        opened(postgres, schema)
+
+
+# --- machines -------------------------------------------------------------------------------------
+
+
+def test_claims_go_by_the_clock_of_the_database(postgres, schema, monkeypatch) -> None:
+    """A machine whose clock is an hour ahead takes no job from others."""
+    store = opened(postgres, schema)
+    job = started(store, create(store), lease_s=60)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
+    assert store.recover() == []
+    assert job.lease_until == pytest.approx(now + 60, abs=20)
+    store.close()
+
+
+def test_events_are_seen_in_the_order_of_their_ids(postgres, schema) -> None:
+    """Who asks for events after the last one seen misses none that came later."""
+    stores = [opened(postgres, schema) for _ in range(3)]
+    jobs = [started(stores[0], create(stores[0])) for _ in range(3)]
+    seen: list[int] = []
+
+    def work(number: int) -> None:
+        for step in range(1, 40):
+            stores[number].beat(jobs[number].claim, 60, step, 40)
+
+    with ThreadPoolExecutor(4) as threads:
+        working = [threads.submit(work, number) for number in range(3)]
+        while not all(each.done() for each in working):
+            with stores[0]._database.reading() as connection:
+                rows = connection.execute(
+                    "SELECT id FROM events WHERE id > ? ORDER BY id", (max(seen, default=0),)
+                ).fetchall()
+            seen += [row["id"] for row in rows]
+        for each in working:
+            each.result()
+    with stores[0]._database.reading() as connection:
+        rows = connection.execute("SELECT id FROM events ORDER BY id").fetchall()
+    everything = [row["id"] for row in rows]
+    assert len(everything) == 3 * 41
+    assert seen == everything[: len(seen)] and len(seen) > 3
+    for store in stores:
+        store.close()
+
+
+def test_a_writer_that_hangs_lets_go(postgres, schema) -> None:
+    """A machine that is suddenly gone must not keep all others waiting."""
+    hanging = PostgresDatabase(postgres.url, schema, "here", busy_s=1.0)
+    others = SqlJobStore(PostgresDatabase(postgres.url, schema, "here", busy_s=20.0))
+    gone = pytest.raises(JobStoreError, match=r"cannot be used: .*idle-in-transaction")
+    with gone, hanging.writing() as connection:
+        before = time.monotonic()
+        job = create(others)  # as soon as the server has ended the other one
+        assert 0.5 < time.monotonic() - before < 15
+        connection.execute("SELECT 1")
+    assert [each.id for each in others.queued()] == [job.id]
+    hanging.close()
+    others.close()
+
+
+def test_who_waits_too_long_is_told(postgres, schema) -> None:
+    one = PostgresDatabase(postgres.url, schema, "here", busy_s=30.0)
+    two = SqlJobStore(PostgresDatabase(postgres.url, schema, "here", busy_s=0.5))
+    with one.writing(), pytest.raises(JobStoreError, match=r"cannot be used: .*timeout"):
+        create(two)
+    assert create(two).state == "queued"
+    one.close()
+    two.close()
+
+
+def test_a_server_that_is_killed_loses_nothing(postgres, schema) -> None:
+    """And who was connected goes on without being started again."""
+    store = opened(postgres, schema)
+    waiting, running = create(store), started(store, create(store), lease_s=600)
+    postgres.crash()
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            asked = threads.submit(store.get, waiting.id)
+            time.sleep(0.5)
+            postgres.start()
+            assert asked.result().state == "queued"
+    finally:
+        postgres.start()
+    assert store.beat(running.claim, 600, 1, 2).held
+    assert store.create(new(key="a"), FREE).fresh
+    store.close()
