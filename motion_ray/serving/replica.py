@@ -48,7 +48,9 @@ from motion_ray.types import GeneratedVideo
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3  # at a job whose fault may pass
+AWAY_ATTEMPTS = 12  # at one that needs a store or a database that is away: about nine minutes
 GROWTH = 4.0  # of the pause between them
+LONGEST_PAUSE_S = 60.0
 SICK = 3  # jobs in a row
 
 WriteVideo = Callable[[Path, GeneratedVideo], None]
@@ -67,6 +69,8 @@ FINAL = (
 )
 #: Passes too, but says nothing about this process: another one would meet it as well.
 ELSEWHERE = (StoreError, JobDatabaseError, PoolBusyError, GpuMemoryError)
+#: And outlasts a few attempts: a service is started again, a disk is mounted.
+AWAY = (StoreError, JobDatabaseError)
 
 
 def _may_pass(fault: Exception) -> bool:
@@ -95,7 +99,9 @@ class ReplicaConfig(BaseModel):
         "to others, and this replica to whoever restarts it",
     )
     retry_s: float = Field(
-        default=2.0, ge=0, description="pause after a first fault that may pass; then four times it"
+        default=2.0,
+        ge=0,
+        description="pause after a first fault that may pass; then four times it, to a minute",
     )
 
 
@@ -339,9 +345,11 @@ class Replica:
             mistakes.add(job.id)
             self._sick = self._sick or len(self._unmade | self._unwritten) >= SICK
         failure = job_failure(fault)
-        if passing and job.attempt < ATTEMPTS:
+        most = AWAY_ATTEMPTS if isinstance(fault, AWAY) else ATTEMPTS
+        if passing and job.attempt < most:
             log.warning("%s is put back: %s", job.id, type(fault).__name__)
-            self._store.release(job.claim, self._config.retry_s * GROWTH ** (job.attempt - 1))
+            pause = self._config.retry_s * GROWTH ** (job.attempt - 1)
+            self._store.release(job.claim, min(pause, LONGEST_PAUSE_S))
             self._tell(job, "given_back")
             return
         log.info("%s failed: %s", job.id, fault)

@@ -31,7 +31,7 @@ from motion_ray.serving.jobs import (
     JobState,
     NewJob,
 )
-from motion_ray.serving.replica import ATTEMPTS, SICK, Replica, ReplicaConfig
+from motion_ray.serving.replica import ATTEMPTS, AWAY_ATTEMPTS, SICK, Replica, ReplicaConfig
 from motion_ray.serving.results import tidy
 from motion_ray.serving.scheduler import Cancelling, Ticket
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
@@ -93,15 +93,22 @@ def attempt(replica, store, job) -> Job:
 
 
 @pytest.mark.parametrize(
-    ("seed", "code", "message"),
+    ("seed", "attempts", "code", "message"),
     [
-        (FakeEngine.CRASHES, "internal_error", "the server made a mistake; it has been logged"),
-        (FakeEngine.UNREACHABLE, "store_unavailable", ""),
+        (
+            FakeEngine.CRASHES,
+            ATTEMPTS,
+            "internal_error",
+            "the server made a mistake; it has been logged",
+        ),
+        (FakeEngine.UNREACHABLE, AWAY_ATTEMPTS, "store_unavailable", ""),
     ],
 )
-def test_what_may_pass_is_tried_again_before_it_has_failed(replica, store, seed, code, message):
+def test_what_may_pass_is_tried_again_before_it_has_failed(
+    replica, store, seed, attempts, code, message
+):
     job = accept(store, seed=seed)
-    for _ in range(ATTEMPTS - 1):
+    for _ in range(attempts - 1):
         assert attempt(replica, store, job).state is JobState.QUEUED
     failure = attempt(replica, store, job).failure
     assert failure is not None and failure.code == code and message in failure.message
@@ -121,6 +128,20 @@ def test_before_another_attempt_there_is_a_pause_that_grows(engine, tmp_path, re
         assert store.get(job.id).attempt == tried and store.queued(due=True) == []
         now[0] += pause
     assert attempt(replica, store, job).state is JobState.FAILED
+    replica.close(5)
+
+
+def test_jobs_outlast_a_store_that_is_away_for_minutes(engine, tmp_path, results):
+    now = [1000.0]
+    store = SqliteJobStore(tmp_path / "away.sqlite", clock=lambda: now[0])
+    replica = Replica("one", engine, store, results, write, ReplicaConfig(retry_s=2))
+    job = accept(store, seed=FakeEngine.UNREACHABLE)
+    pauses = []
+    while (back := attempt(replica, store, job)).state is JobState.QUEUED:
+        pauses.append(back.not_before - now[0])
+        now[0] = back.not_before
+    assert pauses[:4] == [2.0, 8.0, 32.0, 60.0] and set(pauses[4:]) == {60.0}
+    assert 500 < sum(pauses) < 600 and not replica.sick
     replica.close(5)
 
 
