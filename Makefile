@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 # Two processes of tests: one has everything with a Ray cluster, which mostly waits.
-SIDE_BY_SIDE ?= -n 2 --dist loadgroup --no-loadscope-reorder --durations 15
+SIDE_BY_SIDE ?= -n 2 --dist loadscope --no-loadscope-reorder --durations 15
 DEMO_MOTION ?= dabbing
 # A folder for each motion: make demo DEMO_MOTION=drumming DEMO_OUT=demo-drumming
 DEMO_OUT ?= demo

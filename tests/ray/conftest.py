@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -15,6 +16,19 @@ from motion_ray.config import CustomizationConfig
 from tests.ray.running import Job
 
 StartJob = Callable[..., Job]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All clusters of a run are one process's: see the scheduler in tests/conftest.py."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        return
+    note = tmp_path_factory.getbasetemp().parent / "clusters"  # all workers see this folder
+    with contextlib.suppress(FileExistsError), note.open("x") as file:
+        file.write(worker)
+    first = note.read_text()
+    assert first == worker, f"tests with clusters are in {first} already; use --dist loadscope"
 
 
 @pytest.fixture(scope="session")
