@@ -51,6 +51,7 @@ class PostgresDatabase:
         busy_s: seconds to wait for other writers, and for a connection.
 
     Raises:
+        ValueError: the address is none, or has a password; the name of the schema needs quotes.
         JobDatabaseError: it cannot be reached.
         JobStoreError: nor used: it belongs to another folder, or has tables of a newer version.
     """
@@ -65,7 +66,7 @@ class PostgresDatabase:
         busy_s: float = 10.0,
     ) -> None:
         self._schema, self._busy_s = check_schema(schema), busy_s
-        self.where = _where(url, schema)
+        self.where = _where(check_url(url), schema)
         with self._explained():
             self._pool = self._open(url)
             try:
