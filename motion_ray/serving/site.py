@@ -101,6 +101,7 @@ def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) 
     if _first(config.state / "base.txt", backbone.fingerprint) != backbone.fingerprint:
         rule = "its jobs and videos are of another base model"
         raise JobStoreError(config.state, rule, "name another folder as state")
+    _check_jobs(config)
     return Site(
         profile=profile_for(config.base, backbone, config.limits, config.base_name),
         jobs=_open_jobs(config, retention_s),
@@ -110,6 +111,16 @@ def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) 
         state=config.state,
         copies=config.state / "motions" if config.jobs is None else _cache() / "motions",
     )
+
+
+def _check_jobs(config: SiteConfig) -> None:
+    """A store that does not know a folder's videos would have them removed as left over."""
+    mine = "a file" if config.jobs is None else f"a database, schema {config.jobs_schema}"
+    there = (config.state / "jobs.sqlite").exists()  # also of a version that made no note
+    found = _first(config.state / "jobs.txt", "a file" if there else mine)
+    if found != mine:
+        rule = f"jobs of its videos are in {found}, and not in {mine}"
+        raise JobStoreError(config.state, rule, "set jobs as before, or name another folder")
 
 
 def _open_jobs(config: SiteConfig, retention_s: float) -> SqlJobStore:

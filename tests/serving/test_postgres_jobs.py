@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pydantic import ValidationError
 
+from motion_ray.backbones.sketch import sketch_backbone
 from motion_ray.errors import JobDatabaseError, JobStoreError
 from motion_ray.serving.job_schema import MIGRATIONS
 from motion_ray.serving.postgres_jobs import PostgresDatabase, PostgresJobStore
-from motion_ray.serving.site import SiteConfig
+from motion_ray.serving.site import SiteConfig, open_site
 from motion_ray.serving.sql_jobs import SqlJobStore
 from tests.postgres import Postgres
 from tests.serving.job_samples import FREE, create, new, started
@@ -110,6 +111,24 @@ def test_older_tables_are_brought_up_to_date_and_newer_ones_refused(postgres, sc
     PostgresDatabase(postgres.url, schema, "here", newer).close()
     with pytest.raises(JobStoreError, match="has schema 3, this version of motion_ray knows 2"):
         opened(postgres, schema)
+
+
+def test_a_folder_goes_with_one_store_of_jobs(postgres, schema, tmp_path) -> None:
+    """Another one would take its videos for left over and remove them."""
+    sketch, _ = sketch_backbone("puppet")
+    inside = SiteConfig(store=f"{tmp_path}/store", state=tmp_path / "state")
+    outside = inside.model_copy(update={"jobs": postgres.url, "jobs_schema": schema})
+    other = outside.model_copy(update={"jobs_schema": f"{schema}_b"})
+    open_site(outside, 100, sketch).jobs.close()
+    for wrong in (inside, other):
+        with pytest.raises(JobStoreError, match=f"are in a database, schema {schema}, and not in"):
+            open_site(wrong, 100, sketch)
+    open_site(outside, 100, sketch).jobs.close()
+    old = inside.model_copy(update={"state": tmp_path / "old"})
+    open_site(old, 100, sketch).jobs.close()
+    (tmp_path / "old" / "jobs.txt").unlink()  # as an earlier version left it
+    with pytest.raises(JobStoreError, match="are in a file, and not in a database"):
+        open_site(old.model_copy(update={"jobs": postgres.url}), 100, sketch)
 
 
 # --- machines -------------------------------------------------------------------------------------
