@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from motion_ray.errors import JobStoreError
+
 SCHEMA_1 = """
 CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -71,3 +75,21 @@ SCHEMA_2 = "ALTER TABLE jobs ADD COLUMN not_before REAL"
 
 #: Scripts that lead from one version of the schema to the next; never changed, only appended to.
 MIGRATIONS: tuple[str, ...] = (SCHEMA_1, SCHEMA_2)
+
+
+def statements_after(version: int, migrations: Sequence[str], where: object) -> list[str]:
+    """What brings tables of a version up to date.
+
+    Args:
+        version: of the tables that are there; 0 for none.
+        migrations: the scripts.
+        where: the tables, for an error.
+
+    Raises:
+        JobStoreError: they are of a newer version.
+    """
+    if version > len(migrations):
+        rule = f"has schema {version}, this version of motion_ray knows {len(migrations)}"
+        raise JobStoreError(where, rule, "update motion_ray, or choose another place for jobs")
+    scripts = ";".join(migrations[version:])
+    return [statement for statement in scripts.split(";") if statement.strip()]

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Unpack
 
 from motion_ray.errors import JobDatabaseError, JobStoreError
 from motion_ray.serving.job_rows import Connection, Cursor
-from motion_ray.serving.job_schema import MIGRATIONS
-from motion_ray.serving.sql_jobs import DAY, SqlJobStore
+from motion_ray.serving.job_schema import MIGRATIONS, statements_after
+from motion_ray.serving.sql_jobs import Keeping, SqlJobStore
 
 if TYPE_CHECKING:
     from psycopg import Connection as PsycopgConnection
@@ -67,6 +68,9 @@ class PostgresDatabase:
     ) -> None:
         self._schema, self._busy_s = check_schema(schema), busy_s
         self.where = _where(check_url(url), schema)
+        if not (find_spec("psycopg") and find_spec("psycopg_pool")):
+            rule = "the packages for PostgreSQL are not installed"
+            raise JobStoreError(self.where, rule, "pip install 'motion_ray[postgres]'")
         with self._explained():
             self._pool = self._open(url)
             try:
@@ -118,14 +122,10 @@ class PostgresDatabase:
                 yield words
 
     def _open(self, url: str) -> Any:
-        try:
-            from psycopg import connect
-            from psycopg.rows import dict_row
-            from psycopg_pool import ConnectionPool
-        except ImportError as fault:
-            rule = "the packages for PostgreSQL are not installed"
-            fix = "pip install 'motion_ray[postgres]'"
-            raise JobStoreError(self.where, rule, fix) from fault
+        from psycopg import connect
+        from psycopg.rows import dict_row
+        from psycopg_pool import ConnectionPool
+
         connect(url, connect_timeout=CONNECT_S).close()  # a pool would not say why it cannot
         return ConnectionPool(
             url,
@@ -188,7 +188,6 @@ class PostgresDatabase:
                 connection.execute("CREATE TABLE about (version BIGINT, owner TEXT)")
                 connection.execute("INSERT INTO about VALUES (0, ?)", (owner,))
             about = connection.execute("SELECT * FROM about").fetchone()
-            version = about["version"]
             if about["owner"] != owner:
                 rule = "its jobs go with the videos of another folder"
                 fix = (
@@ -196,22 +195,15 @@ class PostgresDatabase:
                     " schema with site.jobs_schema"
                 )
                 raise JobStoreError(self.where, rule, fix)
-            if version > len(migrations):
-                rule = f"has schema {version}, this version of motion_ray knows {len(migrations)}"
-                raise JobStoreError(self.where, rule, "update motion_ray, or choose another schema")
-            for script in migrations[version:]:
-                for statement in filter(str.strip, script.split(";")):
-                    connection.execute(translated(statement))
+            for statement in statements_after(about["version"], migrations, self.where):
+                connection.execute(translated(statement))
             connection.execute("UPDATE about SET version = ?", (len(migrations),))
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Errors of the database and of the connection as ours."""
-        try:
-            from psycopg import Error, OperationalError
-        except ImportError:  # which :meth:`_open` explains
-            yield
-            return
+        from psycopg import Error, OperationalError
+
         try:
             yield
         except Error as fault:
@@ -230,33 +222,14 @@ class PostgresJobStore(SqlJobStore):
         url: as of :class:`PostgresDatabase`.
         schema: the same.
         owner: the same.
-        retention_s: as of :class:`motion_ray.serving.sql_jobs.SqlJobStore`.
-        memory_s: the same.
-        most_losses: the same.
-        clock: the same.
+        keeping: see :class:`motion_ray.serving.sql_jobs.Keeping`.
 
     Raises:
         JobStoreError: it cannot be used.
     """
 
-    def __init__(
-        self,
-        url: str,
-        schema: str,
-        owner: str,
-        *,
-        retention_s: float = DAY,
-        memory_s: float = 30 * DAY,
-        most_losses: int = 3,
-        clock: Callable[[], float] | None = None,
-    ) -> None:
-        super().__init__(
-            PostgresDatabase(url, schema, owner),
-            retention_s=retention_s,
-            memory_s=memory_s,
-            most_losses=most_losses,
-            clock=clock,
-        )
+    def __init__(self, url: str, schema: str, owner: str, **keeping: Unpack[Keeping]) -> None:
+        super().__init__(PostgresDatabase(url, schema, owner), **keeping)
 
 
 class _Words:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from motion_ray.serving.job_rows import (
     DAY,
@@ -54,33 +54,40 @@ USAGE_KEPT = 32  # days
 EXPIRED_AT_ONCE = 500  # jobs a transaction
 
 
+class Keeping(TypedDict, total=False):
+    """How long a store keeps what, in seconds, and by which clock.
+
+    Attributes:
+        retention_s: for which a finished job and its video are kept; a day.
+        memory_s: after that, in which the job is known to have been there; thirty days.
+        most_losses: attempts whose worker may go silent before the job counts as failed; three.
+        clock: unix seconds; null: the database's, so that the clocks of those who share it do not
+            matter.
+    """
+
+    retention_s: float
+    memory_s: float
+    most_losses: int
+    clock: Callable[[], float] | None
+
+
 class SqlJobStore:
     """See :class:`motion_ray.serving.job_store.JobStore` for what each method does.
 
     Args:
         database: where the tables are.
-        retention_s: seconds for which a finished job and its video are kept.
-        memory_s: seconds after that in which the job is known to have been there.
-        most_losses: attempts whose worker may go silent before the job counts as failed.
-        clock: unix seconds; null: the database's, so that the clocks of those who share it do not
-            matter.
+        keeping: see :class:`Keeping`.
 
     Raises:
         JobStoreError: it cannot be used.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        retention_s: float = DAY,
-        memory_s: float = 30 * DAY,
-        most_losses: int = 3,
-        clock: Callable[[], float] | None = None,
-    ) -> None:
+    def __init__(self, database: Database, **keeping: Unpack[Keeping]) -> None:
         self._database = database
-        self._retention_s, self._memory_s = retention_s, memory_s
-        self._most_losses, self._clock = most_losses, clock
+        self._retention_s = keeping.get("retention_s", DAY)
+        self._memory_s = keeping.get("memory_s", 30 * DAY)
+        self._most_losses = keeping.get("most_losses", 3)
+        self._clock = keeping.get("clock")
 
     def close(self) -> None:
         """Close the connections."""

@@ -13,13 +13,14 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Unpack
 
 from motion_ray.errors import JobStoreError
 from motion_ray.serving.job_rows import Connection
-from motion_ray.serving.job_schema import MIGRATIONS
-from motion_ray.serving.sql_jobs import DAY, SqlJobStore
+from motion_ray.serving.job_schema import MIGRATIONS, statements_after
+from motion_ray.serving.sql_jobs import Keeping, SqlJobStore
 
 APPLICATION = 0x6D72_6A73  # "mrjs": tells our file from somebody else's
 NEEDED = (3, 37, 0)  # STRICT tables; RETURNING came before
@@ -149,12 +150,8 @@ class SqliteDatabase:
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if owner != APPLICATION and (owner or version or tables):
                 raise JobStoreError(self.path, "is no job store", "choose another file")
-            if version > len(migrations):
-                rule = f"has schema {version}, this version of motion_ray knows {len(migrations)}"
-                raise JobStoreError(self.path, rule, "update motion_ray, or choose another file")
-            for script in migrations[version:]:
-                for statement in filter(str.strip, script.split(";")):
-                    connection.execute(statement)
+            for statement in statements_after(version, migrations, self.path):
+                connection.execute(statement)
             connection.execute(f"PRAGMA application_id={APPLICATION}")
             connection.execute(f"PRAGMA user_version={len(migrations)}")
             connection.execute("COMMIT")
@@ -180,28 +177,11 @@ class SqliteJobStore(SqlJobStore):
 
     Args:
         path: the file, on a local disk.
-        retention_s: as of :class:`motion_ray.serving.sql_jobs.SqlJobStore`.
-        memory_s: the same.
-        most_losses: the same.
-        clock: the same.
+        keeping: see :class:`motion_ray.serving.sql_jobs.Keeping`.
 
     Raises:
         JobStoreError: it cannot be used.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        retention_s: float = DAY,
-        memory_s: float = 30 * DAY,
-        most_losses: int = 3,
-        clock: Callable[[], float] | None = None,
-    ) -> None:
-        super().__init__(
-            SqliteDatabase(path),
-            retention_s=retention_s,
-            memory_s=memory_s,
-            most_losses=most_losses,
-            clock=clock,
-        )
+    def __init__(self, path: Path, **keeping: Unpack[Keeping]) -> None:
+        super().__init__(SqliteDatabase(path), **keeping)

@@ -54,10 +54,12 @@ class Server:
         keys = folder / "keys.json"
         self._key = create_key(keys, "tester", frozenset(Scope), KeyLimits())
         settings = folder / "serving.yaml"
-        settings.write_text(yaml.safe_dump({"studio": {"replica": {"lease_s": 3.0}}}))
+        values = {
+            "site": {"jobs_schema": "two_machines"},
+            "studio": {"replica": {"lease_s": 3.0}},
+        }
+        settings.write_text(yaml.safe_dump(values))
         environ = {**os.environ, **nodes.environment, "PYTHONPATH": str(REPO)}
-        schema = {"site": {"jobs_schema": "two_machines"}}
-        settings.write_text(yaml.safe_dump({**yaml.safe_load(settings.read_text()), **schema}))
         words = [f"{self._port}", f"{settings}", f"{folder}", postgres.url, f"{keys}"]
         deployed = subprocess.run(
             [sys.executable, "-c", DEPLOY, *words],
