@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +18,9 @@ from motion_ray.errors import ConfigError
 
 LONGEST_EXAMPLE = 120  # characters
 Place = Sequence[int | str]
+
+#: An account with a password, an address with either of the places for one, or the word.
+_SECRET = re.compile(r":[^@]*@|://.*[@?]|password|secret", re.IGNORECASE | re.DOTALL)
 
 
 def setting_error(
@@ -37,7 +41,7 @@ def setting_error(
         known = ", ".join(_fields(kind, path[:-1])) or "nothing"
         return ConfigError(where, "there is no such setting", f"known here: {known}")
     rule = first["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(first["input"], Mapping) else f"got {_masked(first['input'])!r}"
+    shown = "" if isinstance(first["input"], Mapping) else _given(first["input"])
     held = ""
     if first["type"] in ("model_type", "model_attributes_type"):  # the second, of unions
         rule = "is a section of settings, and takes no value itself"
@@ -46,12 +50,11 @@ def setting_error(
     return ConfigError(where, rule, fix)
 
 
-def _masked(value: object) -> object:
-    """Without the password of an address: errors end up in logs."""
-    if not isinstance(value, str):
-        return value
-    hidden = re.sub(r"(://[^:/@]*:)[^/]*@", r"\1***@", value)
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", hidden)
+def _given(value: object) -> str:
+    """What was given, unless it may hold a password: errors end up in logs."""
+    text = repr(value)
+    hidden = _SECRET.search(unquote(text))
+    return "what was given may hold a password and is not shown" if hidden else f"got {text}"
 
 
 def _as_written(given: object, place: Place) -> Place:

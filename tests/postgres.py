@@ -52,6 +52,26 @@ class Postgres:
         """Again, after a crash."""
         self._server.ensure_postgres_running()
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """It says nothing: all connections are there, and nobody answers."""
+        process = psutil.Process(self._server.get_pid())
+        family = [process, *process.children(recursive=True)]
+        for each in family:
+            each.suspend()
+        try:
+            yield
+        finally:
+            for each in family:
+                each.resume()
+
+    def database(self) -> str:
+        """The address of another, new database of the server."""
+        name = f"other_{os.getpid()}_{next(_numbers)}"
+        self.sql(f"CREATE DATABASE {name};")
+        path, mark, rest = self.url.partition("?")
+        return f"{path.rpartition('/')[0]}/{name}{mark}{rest}"
+
 
 @contextmanager
 def running() -> Iterator[Postgres]:

@@ -13,7 +13,13 @@ from ray.serve.context import _get_global_client
 
 from motion_ray.backbones.unet3d import EMBEDDED
 from motion_ray.cluster.paths import lasting_path
-from motion_ray.cluster.resources import CPU_THREADS, Nodes, choose_resources
+from motion_ray.cluster.resources import (
+    CPU_THREADS,
+    Nodes,
+    WorkerResources,
+    choose_resources,
+    count_workers,
+)
 from motion_ray.config_errors import setting_error
 from motion_ray.serving.http.config import ServerConfig
 from motion_ray.serving.settings_file import read_settings, set_setting
@@ -33,7 +39,7 @@ GIB = 2**30
 class ServingSettings(BaseModel):
     """Everything about a deployment; a YAML file holds the same."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     site: SiteConfig = SiteConfig()
     studio: StudioConfig = StudioConfig()
@@ -67,7 +73,8 @@ class ServingSettings(BaseModel):
 class ServeArguments(BaseModel):
     """What ``serve run deployments.app:build a=b ...`` takes. All of it may be left out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Serve shows what is wrong with them on its dashboard.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     config: Path | None = Field(default=None, description="YAML file with more settings")
     root: Path | None = Field(
@@ -118,7 +125,7 @@ def settings_from(arguments: ServeArguments, nodes: Nodes, here: Path) -> Servin
         settings = ServingSettings.model_validate(values)
     except ValidationError as fault:
         good = ServingSettings().model_dump(mode="json")
-        raise setting_error(fault, ServingSettings, values, good) from fault
+        raise setting_error(fault, ServingSettings, values, good) from None
     return _absolute(_equipped(settings, arguments, nodes), root)
 
 
@@ -127,11 +134,18 @@ def _equipped(
 ) -> ServingSettings:
     """With the device and the cores that each generator gets on the machines they may be on."""
     there = [node for node in nodes if settings.place.keys() <= node.get("Resources", {}).keys()]
-    cores = sum(int(node["Resources"].get("CPU", 0)) for node in there if node.get("Alive"))
-    share = arguments.threads or min(CPU_THREADS, max(1, cores // settings.replicas))
+    share = arguments.threads or _share(there, settings.replicas)
     found = choose_resources(there, arguments.device, share)
     studio = settings.studio.model_copy(update={"device": found.device, "threads": found.threads})
     return settings.model_copy(update={"studio": studio})
+
+
+def _share(nodes: Nodes, replicas: int) -> int:
+    """Cores for each of so many generators, each of which is on one machine."""
+    for cores in range(CPU_THREADS, 1, -1):
+        if count_workers(nodes, WorkerResources("cpu", cores)) >= replicas:
+            return cores
+    return 1
 
 
 def generator_options(settings: ServingSettings) -> dict[str, Any]:

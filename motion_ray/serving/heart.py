@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.5  # seconds between two looks whether the job was cancelled, while no step ends
 PACE_S = 0.1  # seconds at least between two looks, which cost no write
+END_S = 5.0  # seconds to wait for the thread
 WRITE_S = 1.0  # seconds at least between two reports of progress, each of them a durable write
 
 
@@ -32,7 +33,6 @@ class Heart:
         hung: called then.
 
     Attributes:
-        lost: the claim no longer holds, so the work is for nobody.
         cancelling: somebody asked for the job to be cancelled.
     """
 
@@ -46,8 +46,8 @@ class Heart:
     ) -> None:
         self._store, self._claim, self._lease_s = store, claim, lease_s
         self._stall_s, self._hung = stall_s, hung
-        self._moved = time.monotonic()
-        self.lost = self.cancelling = False
+        self._moved = self._renewed = time.monotonic()
+        self._lost = self.cancelling = False
         self._progress = (0, 0)
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
@@ -59,7 +59,18 @@ class Heart:
     def __exit__(self, *fault: object) -> None:
         self._stop.set()
         self._wake.set()
-        self._thread.join()
+        # Not for ever: it may be asking a store that does not answer. What it hears then is late.
+        self._thread.join(END_S)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the claim no longer holds, so that the work is for nobody; once and for all.
+
+        By our own clock too: a store that does not answer cannot say so.
+        """
+        if time.monotonic() - self._renewed > self._lease_s:
+            self._lost = True  # whoever finds the claim run out will start the job anew
+        return self._lost
 
     def step(self, done: int, total: int) -> None:
         """A denoising step has ended."""
@@ -77,16 +88,17 @@ class Heart:
 
     def _renew(self) -> None:
         renew_s = self._lease_s / 4
-        renewed, told = time.monotonic(), (0, 0)  # the start of the job has just been written
+        told = (0, 0)
         while True:
             self._wake.wait(min(LOOK_S, renew_s))
             self._wake.clear()
-            if self._stop.is_set():  # after the clearing, which may have undone the end's wake
+            # After the clearing, which may have undone the end's wake.
+            if self._stop.is_set() or self.lost:
                 return
             now, progress = time.monotonic(), self._progress
             if now - self._moved > self._stall_s:
                 log.error("no progress for %g seconds: the job is left to others", self._stall_s)
-                self.lost = True
+                self._lost = True
                 if self._hung is not None:
                     self._hung()
                 return
@@ -94,17 +106,21 @@ class Heart:
             news = progress != told and (told == (0, 0) or progress[0] == progress[1])
             pause = renew_s if progress == told else min(WRITE_S, renew_s)
             try:
-                if news or now - renewed >= pause:
+                renewing = news or now - self._renewed >= pause
+                if renewing:
                     answer = self._store.beat(self._claim, self._lease_s, *progress)
-                    renewed, told = now, progress
                 else:
                     answer = self._store.look(self._claim)
             except JobStoreError as fault:
                 log.warning("no sign of life: %s", fault)
-                # Whoever finds the claim run out will start the job anew.
-                self.lost = time.monotonic() - renewed > self._lease_s
+                if self.lost:
+                    return
             else:
-                self.lost, self.cancelling = not answer.held, answer.cancelling
-            if self.lost:
-                return
+                self.cancelling = answer.cancelling
+                # Also if it came late: who has asked meanwhile was told that the claim is lost.
+                if self.lost or not answer.held:
+                    self._lost = True
+                    return
+                if renewing:
+                    self._renewed, told = now, progress
             self._stop.wait(PACE_S)

@@ -31,6 +31,10 @@ class JobStore(Protocol):
     Everything may raise JobStoreError if the store cannot be used.
     """
 
+    def now(self) -> float:
+        """Unix seconds on the clock that all times in the store go by."""
+        ...
+
     def known(self, new: NewJob) -> Job | None:
         """The job that the same idempotency key made before; null without a key, or for a new one.
 

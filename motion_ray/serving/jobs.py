@@ -94,14 +94,14 @@ class NewJob:
         request: what to generate, as JSON, with everything resolved that may change meanwhile.
         fingerprint: of the request, to tell whether an idempotency key is used for the same thing.
         idempotency_key: chosen by the client; the same one gives the same job.
-        deadline: unix seconds by which it must be finished; null: whenever.
+        deadline_s: seconds after its acceptance by which it must be finished; null: whenever.
     """
 
     client: str
     request: dict[str, Any]
     fingerprint: str
     idempotency_key: str | None = None
-    deadline: float | None = None
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class AdmissionLimits:
 
 @dataclass(frozen=True)
 class Job:
-    """A row of the store. Times are unix seconds.
+    """A row of the store. Times are unix seconds, on the store's clock.
 
     Attributes:
         id: unguessable.
@@ -136,7 +136,7 @@ class Job:
         started_at: of the present or last attempt.
         finished_at: reached a final state.
         expires_at: is removed, with its video.
-        deadline: as in :class:`NewJob`.
+        deadline: by which it must be finished; null: whenever.
         not_before: it was put back and is not started again earlier.
         attempt: starts so far.
         losses: attempts whose worker went silent.

@@ -3,13 +3,14 @@
 Tables lie in a schema of their own. Writers take turns by an advisory lock of that schema, as those
 of a file do: limits are exact, and ids of events are in the order in which they can be seen. The
 clock is the database's, so a claim ends at the same moment for everybody. Timeouts in the session
-make a machine that is suddenly gone let go of the lock.
+make a machine that is suddenly gone let go of the lock, and one of ours ends what waits for a
+database that says nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
+import time
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Unpack
@@ -17,19 +18,20 @@ from typing import TYPE_CHECKING, Any, Unpack
 from motion_ray.errors import JobDatabaseError, JobStoreError
 from motion_ray.serving.job_rows import Connection, Cursor
 from motion_ray.serving.job_schema import MIGRATIONS, statements_after
+from motion_ray.serving.postgres_address import check_schema, check_url, settings, shown
+from motion_ray.serving.socket_guard import SocketGuard
 from motion_ray.serving.sql_jobs import Keeping, SqlJobStore
 
 if TYPE_CHECKING:
     from psycopg import Connection as PsycopgConnection
+    from psycopg import Error
 
-SCHEMES = ("postgresql://", "postgres://")
-GOOD = "postgresql://motion_ray@db.internal/motion_ray"
 MOST_CONNECTIONS = 8  # of one process
 CONNECT_S = 5
+RETRY_S = 3  # between the first and the last attempt of one round to connect
 SILENT_S = 10  # before the network's sign of life is asked of a machine that says nothing
 LOCK = 0x6D72_6A73  # "mrjs": our advisory locks among those of others
 
-_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 #: From SQLite's words, which are those of the migrations, to PostgreSQL's; in this order.
 _WORDS = (
     ("INTEGER PRIMARY KEY AUTOINCREMENT", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
@@ -45,14 +47,17 @@ class PostgresDatabase:
 
     Args:
         url: as libpq reads it. Without a password: settings are shown on dashboards. libpq finds it
-            in ``PGPASSWORD``, in ``~/.pgpass`` or in the file that ``?passfile=`` names.
-        schema: name of the schema, made if it is not there.
+            in ``PGPASSWORD``, in the file that ``?passfile=`` names, or in ``~/.pgpass``. Without
+            ``target_session_attrs`` it has to be a server that can be written to.
+        schema: name of the schema.
         owner: id of the folder that has the videos: jobs of a database go with one.
         migrations: the tables.
-        busy_s: seconds to wait for other writers, and for a connection.
+        make: the schema, if it is not there; else that is an error.
+        busy_s: seconds to wait for other writers, and for a connection; what is done with one takes
+            twice that at most.
 
     Raises:
-        ValueError: the address is none, or has a password; the name of the schema needs quotes.
+        ValueError: the address or the name of the schema is none.
         JobDatabaseError: it cannot be reached.
         JobStoreError: nor used: it belongs to another folder, or has tables of a newer version.
     """
@@ -64,24 +69,28 @@ class PostgresDatabase:
         owner: str,
         migrations: Sequence[str] = MIGRATIONS,
         *,
+        make: bool = True,
         busy_s: float = 10.0,
     ) -> None:
         self._schema, self._busy_s = check_schema(schema), busy_s
-        self.where = _where(check_url(url), schema)
+        self._quoted = f'"{schema}"'  # it may be a word of SQL
+        self.where = shown(check_url(url), schema)
         if not (find_spec("psycopg") and find_spec("psycopg_pool")):
             rule = "the packages for PostgreSQL are not installed"
             raise JobStoreError(self.where, rule, "pip install 'motion_ray[postgres]'")
+        self._guard = SocketGuard()
         with self._explained():
             self._pool = self._open(url)
             try:
-                self._migrate(migrations, owner)
+                self._migrate(migrations, owner, make)
             except BaseException:
-                self._pool.close()
+                self.close()
                 raise
 
     def close(self) -> None:
         """Close the connections, for good."""
         self._pool.close()
+        self._guard.close()
 
     def now(self, connection: Connection) -> float:
         """Unix seconds, on the clock of the database."""
@@ -97,7 +106,7 @@ class PostgresDatabase:
         """
         from psycopg import IsolationLevel
 
-        with self._explained(), self._pool.connection() as connection:
+        with self._connection() as connection:
             connection.read_only = True
             connection.isolation_level = IsolationLevel.REPEATABLE_READ
             with connection.transaction():
@@ -112,7 +121,7 @@ class PostgresDatabase:
         """
         from psycopg import IsolationLevel
 
-        with self._explained(), self._pool.connection() as connection:
+        with self._connection() as connection:
             connection.read_only = False
             # Each statement sees what those before us wrote, who held the lock.
             connection.isolation_level = IsolationLevel.READ_COMMITTED
@@ -121,63 +130,111 @@ class PostgresDatabase:
                 words.execute("SELECT pg_advisory_xact_lock(?, hashtext(?))", (LOCK, self._schema))
                 yield words
 
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[PsycopgConnection[Any]]:
+        from psycopg.errors import ReadOnlySqlTransaction
+
+        with self._explained():
+            connection = self._borrow()
+            try:
+                with self._guard.limited(connection.fileno(), 2 * self._busy_s):
+                    yield connection
+            except ReadOnlySqlTransaction:
+                connection.close()  # its server is a standby by now: the next one may be none
+                raise
+            finally:
+                self._pool.putconn(connection)
+
+    def _borrow(self) -> PsycopgConnection[Any]:
+        """A connection that works.
+
+        In rounds, because the pool tries to connect after someone asks, with growing pauses.
+        """
+        from psycopg_pool import PoolTimeout
+
+        until = time.monotonic() + self._busy_s
+        while True:
+            left = until - time.monotonic()
+            try:
+                return self._pool.getconn(timeout=max(0.01, min(RETRY_S, left)))
+            except PoolTimeout:
+                if left <= RETRY_S:
+                    raise
+
     def _open(self, url: str) -> Any:
         from psycopg import connect
         from psycopg.rows import dict_row
         from psycopg_pool import ConnectionPool
 
-        connect(url, connect_timeout=CONNECT_S).close()  # a pool would not say why it cannot
+        words: dict[str, Any] = {
+            "connect_timeout": CONNECT_S,
+            "keepalives_idle": SILENT_S,
+            "keepalives_interval": CONNECT_S,
+            "keepalives_count": 3,
+            "tcp_user_timeout": SILENT_S * 1000,
+            "application_name": "motion_ray",
+        }
+        if "target_session_attrs" not in dict(settings(url)):
+            words["target_session_attrs"] = "read-write"
+        connect(url, **words).close()  # a pool would not say why it cannot
         return ConnectionPool(
             url,
             min_size=1,
             max_size=MOST_CONNECTIONS,
             timeout=self._busy_s,
+            reconnect_timeout=RETRY_S,
             configure=self._configure,
-            check=ConnectionPool.check_connection,  # not one that a restart of the server closed
+            check=self._check,
             open=True,
             kwargs={
                 "autocommit": True,  # transactions begin and end where they are written
                 "row_factory": dict_row,
                 "prepare_threshold": None,  # poolers between us and the server may not know them
-                "connect_timeout": CONNECT_S,
-                "keepalives_idle": SILENT_S,
-                "keepalives_interval": CONNECT_S,
-                "keepalives_count": 3,
-                "application_name": "motion_ray",
+                **words,
             },
         )
+
+    def _check(self, connection: PsycopgConnection[Any]) -> None:
+        """Before it is used: a restart of the server, or the network, may have ended it."""
+        with self._guard.limited(connection.fileno(), CONNECT_S):
+            connection.execute("")
 
     def _configure(self, connection: PsycopgConnection[Any]) -> None:
         """Before a connection is used for the first time."""
         words = _Words(connection)
         busy = f"{round(self._busy_s * 1000)}"
-        for name, value in {
-            "search_path": self._schema,
-            "lock_timeout": busy,
-            "statement_timeout": busy,
-            # Who holds the lock and is gone holds it no longer: a process that hangs, and a machine
-            # without power, which the server would else wait for by the hour.
-            "idle_in_transaction_session_timeout": busy,
-            "tcp_keepalives_idle": f"{SILENT_S}",
-            "tcp_keepalives_interval": f"{CONNECT_S}",
-            "tcp_keepalives_count": "3",
-        }.items():
-            words.execute("SELECT set_config(?, ?, false)", (name, value))
-        # What was accepted is on a disk before anybody is told.
-        words.execute(
-            "SELECT set_config('synchronous_commit', 'on', false)"
-            " WHERE current_setting('synchronous_commit') = 'off'"
-        )
+        with self._guard.limited(connection.fileno(), 2 * CONNECT_S):
+            for name, value in {
+                "search_path": self._quoted,
+                "lock_timeout": busy,
+                "statement_timeout": busy,
+                # Who holds the lock and is gone holds it no longer: a process that hangs, and a
+                # machine without power, which the server would else wait for by the hour.
+                "idle_in_transaction_session_timeout": busy,
+                "tcp_keepalives_idle": f"{SILENT_S}",
+                "tcp_keepalives_interval": f"{CONNECT_S}",
+                "tcp_keepalives_count": "3",
+            }.items():
+                words.execute("SELECT set_config(?, ?, false)", (name, value))
+            # What was accepted is on a disk before anybody is told.
+            words.execute(
+                "SELECT set_config('synchronous_commit', 'on', false)"
+                " WHERE current_setting('synchronous_commit') = 'off'"
+            )
 
-    def _migrate(self, migrations: Sequence[str], owner: str) -> None:
+    def _migrate(self, migrations: Sequence[str], owner: str, make: bool) -> None:
         with self.writing() as connection:
             there = connection.execute(
                 "SELECT to_regnamespace(?) IS NOT NULL AS schema,"
                 " to_regclass(?) IS NOT NULL AS about",
-                (self._schema, f"{self._schema}.about"),
+                (self._quoted, f"{self._quoted}.about"),
             ).fetchone()
+            if not (there["about"] or make):
+                rule = "has no jobs, and those of the videos here were in a database"
+                fix = "name the database as before, or another folder as state"
+                raise JobStoreError(self.where, rule, fix)
             if not there["schema"]:
-                connection.execute(f"CREATE SCHEMA {self._schema}")
+                connection.execute(f"CREATE SCHEMA {self._quoted}")
             if not there["about"]:
                 tables = connection.execute(
                     "SELECT count(*) AS n FROM pg_tables WHERE schemaname = ?", (self._schema,)
@@ -202,14 +259,14 @@ class PostgresDatabase:
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Errors of the database and of the connection as ours."""
-        from psycopg import Error, OperationalError
+        from psycopg import Error
 
         try:
             yield
-        except Error as fault:
+        except (Error, TimeoutError) as fault:
             lines = str(fault).strip().splitlines() or [type(fault).__name__]
             rule = f"cannot be used: {lines[0]}"
-            if not isinstance(fault, OperationalError):
+            if isinstance(fault, Error) and not _is_away(fault):
                 raise JobStoreError(self.where, rule, "see the log of the server") from fault
             fix = "check that the server runs, its address and the password (docs/serving.md)"
             raise JobDatabaseError(self.where, rule, fix) from fault
@@ -222,14 +279,17 @@ class PostgresJobStore(SqlJobStore):
         url: as of :class:`PostgresDatabase`.
         schema: the same.
         owner: the same.
+        make: the same.
         keeping: see :class:`motion_ray.serving.sql_jobs.Keeping`.
 
     Raises:
         JobStoreError: it cannot be used.
     """
 
-    def __init__(self, url: str, schema: str, owner: str, **keeping: Unpack[Keeping]) -> None:
-        super().__init__(PostgresDatabase(url, schema, owner), **keeping)
+    def __init__(
+        self, url: str, schema: str, owner: str, *, make: bool = True, **keeping: Unpack[Keeping]
+    ) -> None:
+        super().__init__(PostgresDatabase(url, schema, owner, make=make), **keeping)
 
 
 class _Words:
@@ -249,39 +309,9 @@ def translated(statement: str) -> str:
     return statement
 
 
-def check_url(url: str) -> str:
-    """An address of a database, without a password.
+def _is_away(fault: Error) -> bool:
+    """Whether the server, or the way to it, is to blame: another process would fare no better."""
+    from psycopg import OperationalError
 
-    Raises:
-        ValueError: it is none.
-    """
-    if not url.startswith(SCHEMES):
-        raise ValueError(f"an address of a PostgreSQL database begins so: {GOOD}")
-    if _password_in(url):
-        raise ValueError(
-            "settings are shown on dashboards, so no password stands in them: put it into a file"
-            f" and name that, e.g. {GOOD}?passfile=/srv/secrets/pgpass"
-        )
-    return url
-
-
-def check_schema(name: str) -> str:
-    """A name that needs no quotes.
-
-    Raises:
-        ValueError: it does.
-    """
-    if _SCHEMA.fullmatch(name) is None or name.startswith("pg_"):
-        raise ValueError(f"got {name!r}: small letters, digits and _, for example motion_ray")
-    return name
-
-
-def _password_in(url: str) -> bool:
-    rest = url.partition("://")[2]
-    account, at, _ = rest.partition("?")[0].rpartition("@")
-    return bool(at and ":" in account) or re.search(r"[?&]password=", rest) is not None
-
-
-def _where(url: str, schema: str) -> str:
-    """An address for errors."""
-    return f"{url.partition('?')[0]} (schema {schema})"
+    # It became a standby, or ended a transaction of ours that hung.
+    return isinstance(fault, OperationalError) or fault.sqlstate in ("25006", "25P03", "25P04")

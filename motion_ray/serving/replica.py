@@ -170,6 +170,7 @@ class Replica:
             MotionRayError: a motion cannot be used, or the request cannot be read; the job has been
                 marked as failed, unless the fault may pass: then it is queued still.
             ValueError: the job is here already.
+            JobStoreError: the store cannot be used.
             RuntimeError: the replica is closed.
         """
         try:
@@ -178,7 +179,9 @@ class Replica:
             if not _may_pass(fault):
                 self._store.reject(job.id, job_failure(fault))
             raise
-        deadline = None if job.deadline is None else job.deadline - time.time() + time.monotonic()
+        deadline = None
+        if job.deadline is not None:  # on the store's clock, which need not be this machine's
+            deadline = job.deadline - self._store.now() + time.monotonic()
         with self._lock:
             new = job.id not in self._mixes
             self._mixes.setdefault(job.id, mix)

@@ -7,7 +7,6 @@ them see, and the jobs are in a database.
 
 from __future__ import annotations
 
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from motion_ray.errors import JobStoreError
 from motion_ray.files import create_bytes_exclusive
 from motion_ray.manifest import reading
 from motion_ray.serving.catalog import MotionCatalog
-from motion_ray.serving.postgres_jobs import PostgresJobStore, check_schema, check_url
+from motion_ray.serving.postgres_address import check_schema, check_url
+from motion_ray.serving.postgres_jobs import PostgresJobStore
 from motion_ray.serving.profiles import profile_for
 from motion_ray.serving.requests import ServingLimits, ServingProfile
 from motion_ray.serving.results import ResultFolder
@@ -31,7 +31,7 @@ from motion_ray.store import DeltaStore
 class SiteConfig(BaseModel):
     """Where everything is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     base: str = Field(default=EMBEDDED, description="'puppet', or a diffusers folder")
     base_name: str | None = Field(
@@ -72,7 +72,7 @@ class Site:
         deltas: published motions.
         catalog: those that go with the base.
         state: folder for what else has to survive.
-        copies: folder for what does not, on a local disk.
+        several: it is of several machines.
     """
 
     profile: ServingProfile
@@ -81,7 +81,7 @@ class Site:
     deltas: DeltaStore
     catalog: MotionCatalog
     state: Path
-    copies: Path
+    several: bool
 
 
 def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) -> Site:
@@ -101,7 +101,6 @@ def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) 
     if _first(config.state / "base.txt", backbone.fingerprint) != backbone.fingerprint:
         rule = "its jobs and videos are of another base model"
         raise JobStoreError(config.state, rule, "name another folder as state")
-    _check_jobs(config)
     return Site(
         profile=profile_for(config.base, backbone, config.limits, config.base_name),
         jobs=_open_jobs(config, retention_s),
@@ -109,36 +108,48 @@ def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) 
         deltas=deltas,
         catalog=MotionCatalog(deltas, backbone.fingerprint),
         state=config.state,
-        copies=config.state / "motions" if config.jobs is None else _cache() / "motions",
+        several=config.jobs is not None,
     )
 
 
-def _check_jobs(config: SiteConfig) -> None:
-    """A store that does not know a folder's videos would have them removed as left over."""
+def _open_jobs(config: SiteConfig, retention_s: float) -> SqlJobStore:
+    """The store that has the jobs of a folder's videos.
+
+    Any other one would have them removed as left over, so the folder remembers which it was.
+    """
     mine = "a file" if config.jobs is None else f"a database, schema {config.jobs_schema}"
-    there = (config.state / "jobs.sqlite").exists()  # also of a version that made no note
-    found = _first(config.state / "jobs.txt", "a file" if there else mine)
+    note, file = config.state / "jobs.txt", config.state / "jobs.sqlite"
+    known = note.exists()
+    if known or file.exists():  # there is a file and no note of a version that made none
+        _agree(config.state, _read(note) if known else "a file", mine)
+    if config.jobs is None:
+        store: SqlJobStore = SqliteJobStore(file, retention_s=retention_s)
+    else:
+        owner = _first(config.state / "id.txt", secrets.token_hex(16))
+        store = PostgresJobStore(
+            config.jobs, config.jobs_schema, owner, make=not known, retention_s=retention_s
+        )
+    try:
+        # Now that it is there, and not before: where one is known, none is made.
+        _agree(config.state, _first(note, mine), mine)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _agree(state: Path, found: str, mine: str) -> None:
     if found != mine:
         rule = f"jobs of its videos are in {found}, and not in {mine}"
-        raise JobStoreError(config.state, rule, "set jobs as before, or name another folder")
-
-
-def _open_jobs(config: SiteConfig, retention_s: float) -> SqlJobStore:
-    if config.jobs is None:
-        return SqliteJobStore(config.state / "jobs.sqlite", retention_s=retention_s)
-    # Jobs in a database and videos in a folder go together, whoever names which.
-    owner = _first(config.state / "id.txt", secrets.token_hex(16))
-    return PostgresJobStore(config.jobs, config.jobs_schema, owner, retention_s=retention_s)
-
-
-def _cache() -> Path:
-    """The user's, as desktops and tools have it (XDG base directories)."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(named) if named.startswith("/") else Path.home() / ".cache") / "motion_ray"
+        raise JobStoreError(state, rule, "set jobs as before, or name another folder")
 
 
 def _first(path: Path, text: str) -> str:
     """What the first who came wrote into a file; that is us if there is none."""
     create_bytes_exclusive(path, text.encode(), JobStoreError)
+    return _read(path)
+
+
+def _read(path: Path) -> str:
     with reading(path, JobStoreError):
         return path.read_text(encoding="utf-8").strip()

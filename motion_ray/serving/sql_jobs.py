@@ -51,7 +51,7 @@ from motion_ray.serving.jobs import (
 )
 
 USAGE_KEPT = 32  # days
-EXPIRED_AT_ONCE = 500  # jobs a transaction
+AT_ONCE = 100  # jobs that are seen to in one transaction, which nobody else writes during
 
 
 class Keeping(TypedDict, total=False):
@@ -96,6 +96,13 @@ class SqlJobStore:
     def _now(self, connection: Connection) -> float:
         return self._database.now(connection) if self._clock is None else self._clock()
 
+    def now(self) -> float:
+        """See the protocol."""
+        if self._clock is not None:
+            return self._clock()
+        with self._database.reading() as connection:
+            return self._database.now(connection)
+
     # --- accepting --------------------------------------------------------------------------------
 
     def known(self, new: NewJob) -> Job | None:
@@ -112,6 +119,7 @@ class SqlJobStore:
                 return Created(known, False)
             admit(connection, new.client, limits, now)
             job = f"video_{secrets.token_hex(16)}"
+            deadline = None if new.deadline_s is None else now + new.deadline_s
             connection.execute(
                 "INSERT INTO jobs (id, client, state, request, fingerprint, idempotency_key,"
                 " created_at, deadline) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)",
@@ -122,7 +130,7 @@ class SqlJobStore:
                     new.fingerprint,
                     new.idempotency_key,
                     now,
-                    new.deadline,
+                    deadline,
                 ),
             )
             count(connection, new.client, now, jobs=1)
@@ -331,7 +339,9 @@ class SqlJobStore:
         with self._database.writing() as connection:
             now = self._now(connection)
             lost = connection.execute(
-                "SELECT * FROM jobs WHERE state = 'running' AND lease_until <= ?", (now,)
+                "SELECT * FROM jobs WHERE state = 'running' AND lease_until <= ?"
+                " ORDER BY seq LIMIT ?",
+                (now, AT_ONCE),
             ).fetchall()
             for row in lost:
                 losses = row["losses"] + 1
@@ -342,7 +352,8 @@ class SqlJobStore:
                 else:
                     requeue(connection, row, now, self._retention_s, losses=losses)
             late = connection.execute(
-                "SELECT * FROM jobs WHERE state = 'queued' AND deadline <= ?", (now,)
+                "SELECT * FROM jobs WHERE state = 'queued' AND deadline <= ? ORDER BY seq LIMIT ?",
+                (now, AT_ONCE),
             ).fetchall()
             for row in late:
                 failure = JobFailure(DEADLINE_EXCEEDED, "its deadline passed before it was started")
@@ -358,16 +369,15 @@ class SqlJobStore:
         """See the protocol."""
         with self._database.writing() as connection:
             now = self._now(connection)
+            over = "(SELECT seq FROM jobs WHERE expires_at <= ? ORDER BY seq LIMIT ?)"
+            connection.execute(
+                "INSERT INTO removed (id, client, at)"
+                f" SELECT id, client, CAST(? AS DOUBLE PRECISION) FROM jobs WHERE seq IN {over}",
+                (now, now, AT_ONCE),
+            )
             rows = connection.execute(
-                "DELETE FROM jobs WHERE seq IN"
-                " (SELECT seq FROM jobs WHERE expires_at <= ? LIMIT ?) RETURNING *",
-                (now, EXPIRED_AT_ONCE),
+                f"DELETE FROM jobs WHERE seq IN {over} RETURNING result_file", (now, AT_ONCE)
             ).fetchall()
-            for row in rows:
-                connection.execute(
-                    "INSERT INTO removed (id, client, at) VALUES (?, ?, ?)",
-                    (row["id"], row["client"], now),
-                )
             connection.execute("DELETE FROM removed WHERE at <= ?", (now - self._memory_s,))
             connection.execute("DELETE FROM usage WHERE day < ?", (int(now // DAY) - USAGE_KEPT,))
         return [row["result_file"] for row in rows if row["result_file"] is not None]

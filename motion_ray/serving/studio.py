@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -189,10 +190,16 @@ def _source(site: Site, config: LocalStudio) -> DeltaSource:
     source = StoreSource(site.deltas)
     if "://" not in site.deltas.uri or not config.disk_bytes:
         return source
-    folder = config.disk or site.copies
+    folder = config.disk or (_cache() if site.several else site.state) / "motions"
     for number in range(MOST_CACHES):
         try:
             return DiskCache(source, folder / f"{number}", config.disk_bytes)
         except RunFolderError:  # another replica of this machine has it
             log.debug("disk tier %d is taken", number)
     raise RunFolderError(folder, f"all {MOST_CACHES} folders are in use")
+
+
+def _cache() -> Path:
+    """The user's, as desktops and tools have it (XDG base directories)."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(named) if named.startswith("/") else Path.home() / ".cache") / "motion_ray"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from deployments.app import build
 from motion_ray.cluster.serving import (
@@ -111,6 +113,14 @@ def test_with_jobs_in_a_database_generators_may_be_on_any_machine() -> None:
     assert router_options(found) == {"num_cpus": 0, "resources": {}}
 
 
+def test_none_needs_more_cores_than_a_machine_has_for_it() -> None:
+    """Five generators fit on machines with three cores and four, but with a core each."""
+    nodes = [node(3), node(4, head=False)]
+    for replicas, cores in ((3, 2), (4, 1), (5, 1)):
+        arguments = ServeArguments(replicas=replicas, jobs="postgresql://db/jobs")
+        assert settings_from(arguments, nodes, HERE).studio.threads == cores
+
+
 def test_or_on_those_that_have_a_resource(tmp_path: Path) -> None:
     (tmp_path / "serving.yaml").write_text("machine: serving\n")
     arguments = ServeArguments(
@@ -123,10 +133,20 @@ def test_or_on_those_that_have_a_resource(tmp_path: Path) -> None:
 
 
 def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
-    for jobs in ("postgresql://me:hunter2@db/jobs", "postgresql://db/jobs?password=hunter2"):
-        with pytest.raises(ConfigError, match="no password stands in them") as caught:
+    for jobs in (
+        "postgresql://me:hunter2@db/jobs",
+        "postgresql://me:hun?ter/hunter2@db/jobs",
+        "postgresql://db/jobs?pass%77ord=hunter2",
+        "postgresql:/me:hunter2@db/jobs",
+        "user=me password=hunter2",
+    ):
+        with pytest.raises(ConfigError, match=r"PostgreSQL|no password stands in them") as caught:
             settings_from(ServeArguments(jobs=jobs), [node(8)], HERE)
-        assert caught.value.where == "site.jobs" and "hunter2" not in str(caught.value)
+        assert caught.value.where == "site.jobs"
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+        with pytest.raises(ValidationError) as refused:
+            ServeArguments.model_validate({"jbos": jobs})
+        assert "hunter2" not in str(refused.value)
 
 
 def test_each_generator_has_a_gpu_if_there_are_some() -> None:

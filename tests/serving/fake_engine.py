@@ -90,11 +90,11 @@ def write(path: Path, video: GeneratedVideo) -> None:
 
 
 def accept(
-    store: SqliteJobStore, deadline: float | None = None, client: str = "ann", **changes
+    store: SqliteJobStore, deadline_s: float | None = None, client: str = "ann", **changes
 ) -> Job:
     """A job in the store."""
     request = SPEC.model_copy(update=changes).model_dump(mode="json")
-    return store.create(NewJob(client, request, "f", deadline=deadline), AdmissionLimits()).job
+    return store.create(NewJob(client, request, "f", deadline_s=deadline_s), AdmissionLimits()).job
 
 
 def ended(store: SqliteJobStore, job: Job) -> Job:

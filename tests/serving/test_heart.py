@@ -52,6 +52,27 @@ def test_a_claim_that_could_not_be_renewed_in_its_time_is_lost(store):
     assert deaf.calls == calls, "nobody asks for it any more"
 
 
+def test_a_store_that_does_not_answer_keeps_nobody(store, monkeypatch):
+    """Neither from giving up work that is for nobody, for good, nor from the next job."""
+    monkeypatch.setattr(heart, "END_S", 0.1)
+    job = store.start(accept(store).id, "one", 0.3)
+    answers, asked = threading.Event(), threading.Event()
+
+    def beat(*words) -> Beat:
+        asked.set()
+        answers.wait(60)
+        return Beat(True, False)
+
+    monkeypatch.setattr(store, "beat", beat)
+    monkeypatch.setattr(store, "look", beat)
+    with heart.Heart(store, job.claim, 0.3) as beating:
+        assert asked.wait(20) and not beating.lost
+        until(lambda: beating.lost)
+    answers.set()
+    beating._thread.join(20)
+    assert not beating._thread.is_alive() and beating.lost
+
+
 def test_work_without_progress_is_left_to_others(store, monkeypatch, caplog):
     """The thread that does it may wait for a dead disk for ever; its heart beats on by itself."""
     monkeypatch.setattr(heart, "LOOK_S", 0.01)

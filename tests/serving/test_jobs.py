@@ -37,7 +37,7 @@ def store(clocked) -> SqlJobStore:
 
 
 def test_a_job_from_acceptance_to_success(store, clock):
-    created = store.create(new("ann", deadline=clock.now + 50), FREE)
+    created = store.create(new("ann", deadline_s=50), FREE)
     assert created.fresh and created.job.state is JobState.QUEUED
     job = created.job
     clock.now += 1
@@ -197,7 +197,7 @@ def test_deleting_a_queued_job_cancels_it(store):
 
 def test_so_many_jobs_go_at_a_time(store, clock, monkeypatch):
     """Nobody waits to write while a day's jobs are removed."""
-    monkeypatch.setattr(sql_jobs, "EXPIRED_AT_ONCE", 2)
+    monkeypatch.setattr(sql_jobs, "AT_ONCE", 2)
     files = [f"video_{number:032x}.1.mp4" for number in range(5)]
     for file in files:
         store.succeed(started(store, create(store)).claim, replace(DONE, file=file), {})
@@ -205,6 +205,17 @@ def test_so_many_jobs_go_at_a_time(store, clock, monkeypatch):
     gone = [store.expire() for _ in range(4)]
     assert [len(each) for each in gone] == [2, 2, 1, 0]
     assert sorted(file for each in gone for file in each) == files
+
+
+def test_so_many_jobs_are_seen_to_at_a_time(store, clock, monkeypatch):
+    """Nor while all are that a machine had, or that waited for one."""
+    monkeypatch.setattr(sql_jobs, "AT_ONCE", 2)
+    lost = [started(store, create(store)) for _ in range(3)]
+    late = [create(store, deadline_s=50) for _ in range(3)]
+    clock.now += 60
+    found = [[job.id for job in store.recover()] for _ in range(3)]
+    assert [len(each) for each in found] == [4, 2, 0]
+    assert {job for each in found for job in each} == {job.id for job in (*lost, *late)}
 
 
 # --- workers that go silent -----------------------------------------------------------------------
@@ -272,7 +283,7 @@ def test_a_job_that_was_put_back_with_a_pause_is_not_started_before(store, clock
 
 
 def test_a_pause_does_not_outlive_a_deadline(store, clock):
-    job = started(store, create(store, deadline=clock.now + 5))
+    job = started(store, create(store, deadline_s=5))
     store.release(job.claim, 60.0)
     clock.now += 6
     (found,) = store.recover()
@@ -296,7 +307,7 @@ def test_a_look_renews_nothing(store, clock):
 
 
 def test_a_queued_job_past_its_deadline_fails_and_never_starts(store, clock):
-    job = create(store, deadline=clock.now + 5)
+    job = create(store, deadline_s=5)
     clock.now += 5
     assert store.start(job.id, "w", 10) is None
     (found,) = store.recover()

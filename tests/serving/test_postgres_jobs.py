@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from psycopg import OperationalError
 from pydantic import ValidationError
 
 from motion_ray.backbones.sketch import sketch_backbone
@@ -38,13 +39,24 @@ def opened(postgres: Postgres, schema: str, owner: str = "here", **more) -> Post
         ("postgresql://me:secret@db/jobs", "no password stands in them"),
         ("postgresql://db/jobs?password=secret", "no password stands in them"),
         ("postgresql://db/jobs?sslmode=require&password=secret", "no password stands in them"),
+        ("postgresql://db/jobs?pass%77ord=secret", "no password stands in them"),
+        ("postgresql://db/jobs?sslkey=/k&sslpassword=secret", "no password stands in them"),
+        ("postgresql://me:se?secret@db/jobs", "no password stands in them"),
+        ("postgresql://me:se/secret@db/jobs", "no password stands in them"),
+        ("postgresql://me:s@secret@db/jobs", "no password stands in them"),
+        ("postgresql:/me:secret@db/jobs", "begins so: postgresql://"),
+        ("host=db user=me password=secret", "begins so: postgresql://"),
+        ("postgresql://db/jobs?passfile=secret/pgpass", "passfile is not absolute"),
+        ("postgresql://db/jobs?sslrootcert=~/secret.crt", "sslrootcert is not absolute"),
     ],
 )
 def test_an_address_that_cannot_be_one_is_refused(jobs: str, rule: str) -> None:
+    """And not repeated, wherever it is told."""
     with pytest.raises(ValidationError, match=rule) as caught:
         SiteConfig(jobs=jobs)
-    [error] = caught.value.errors()
+    [error] = caught.value.errors(include_input=False)
     assert "secret@" not in error["msg"] and "=secret" not in error["msg"]
+    assert "secret" not in str(caught.value).replace("/srv/secrets", "")
 
 
 @pytest.mark.parametrize(
@@ -52,6 +64,7 @@ def test_an_address_that_cannot_be_one_is_refused(jobs: str, rule: str) -> None:
     [
         "postgresql://db/jobs",
         "postgres://me@[::1]:5432,db2:5433/jobs?passfile=/srv/pgpass&target_session_attrs=primary",
+        "postgresql://me@db/jobs?sslmode=verify-full&sslrootcert=system",
     ],
 )
 def test_any_other_is_taken(jobs: str) -> None:
@@ -72,6 +85,21 @@ def test_a_server_that_is_not_there_is_told_with_its_address() -> None:
     with pytest.raises(JobDatabaseError, match=r"cannot be used: .*refused") as caught:
         PostgresJobStore(url, "motion_ray", "here")
     assert caught.value.where == "postgresql://127.0.0.1:1/jobs (schema motion_ray)"
+
+
+def test_a_word_of_sql_may_be_a_schema(postgres, schema) -> None:
+    store = opened(postgres, "user")
+    assert store.get(create(store).id).state == "queued"
+    store.close()
+
+
+def test_a_server_that_cannot_be_written_to_is_not_one(postgres) -> None:
+    """As a standby, which a name may lead to after another server took over."""
+    url = postgres.database()
+    name = url.partition("?")[0].rpartition("/")[2]
+    postgres.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on;")
+    with pytest.raises(JobDatabaseError, match="read-only"):
+        PostgresJobStore(url, "motion_ray", "here")
 
 
 def test_many_may_open_a_new_schema_at_once(postgres, schema) -> None:
@@ -129,6 +157,22 @@ def test_a_folder_goes_with_one_store_of_jobs(postgres, schema, tmp_path) -> Non
     (tmp_path / "old" / "jobs.txt").unlink()  # as an earlier version left it
     with pytest.raises(JobStoreError, match="are in a file, and not in a database"):
         open_site(old.model_copy(update={"jobs": postgres.url}), 100, sketch)
+
+
+def test_a_folder_whose_jobs_are_elsewhere_makes_no_new_ones(postgres, schema, tmp_path) -> None:
+    """In another database of the same kind, to which a name may lead by mistake."""
+    sketch, _ = sketch_backbone("puppet")
+    config = SiteConfig(
+        store=f"{tmp_path}/store", state=tmp_path / "state", jobs=postgres.url, jobs_schema=schema
+    )
+    open_site(config, 100, sketch).jobs.close()
+    other = config.model_copy(update={"jobs": postgres.database()})
+    for _ in range(2):
+        with pytest.raises(JobStoreError, match="has no jobs, and those of the videos here"):
+            open_site(other, 100, sketch)
+    with pytest.raises(JobStoreError, match="has no jobs"):  # and nothing was made there
+        PostgresJobStore(other.jobs or "", schema, "somebody", make=False)
+    open_site(config, 100, sketch).jobs.close()
 
 
 # --- machines -------------------------------------------------------------------------------------
@@ -189,6 +233,36 @@ def test_a_writer_that_hangs_lets_go(postgres, schema) -> None:
     others.close()
 
 
+def test_a_database_that_says_nothing_is_not_waited_for(postgres, schema) -> None:
+    """Though its connections are there: its machine swaps, or the network swallows everything."""
+    database = PostgresDatabase(postgres.url, schema, "here", busy_s=1.0)
+    store = SqlJobStore(database)
+    job = create(store)
+    before = time.monotonic()
+    with database.reading() as connection, postgres.silent():
+        with pytest.raises(OperationalError):
+            connection.execute("SELECT 1")
+        assert 1.5 < time.monotonic() - before < 10
+    with postgres.silent(), pytest.raises(JobDatabaseError):
+        store.get(job.id)
+    assert time.monotonic() - before < 30
+    assert store.get(job.id).state == "queued"
+    store.close()
+
+
+def test_who_is_a_standby_by_now_is_not_asked_again(postgres, schema) -> None:
+    database = PostgresDatabase(postgres.url, schema, "here")
+    pids: list[int] = []
+    with pytest.raises(JobDatabaseError, match="read-only"), database.writing() as connection:
+        pids.append(connection.execute("SELECT pg_backend_pid() AS pid").fetchone()["pid"])
+        connection.execute("SET TRANSACTION READ ONLY")
+        connection.execute("CREATE TABLE more (x BIGINT)")
+    with database.writing() as connection:
+        pids.append(connection.execute("SELECT pg_backend_pid() AS pid").fetchone()["pid"])
+    assert pids[0] != pids[1]
+    database.close()
+
+
 def test_who_waits_too_long_is_told(postgres, schema) -> None:
     one = PostgresDatabase(postgres.url, schema, "here", busy_s=30.0)
     two = SqlJobStore(PostgresDatabase(postgres.url, schema, "here", busy_s=0.5))
@@ -214,4 +288,21 @@ def test_a_server_that_is_killed_loses_nothing(postgres, schema) -> None:
         postgres.start()
     assert store.beat(running.claim, 600, 1, 2).held
     assert store.create(new(key="a"), FREE).fresh
+    store.close()
+
+
+def test_a_server_that_was_away_for_long_is_found_at_once(postgres, schema) -> None:
+    """However often somebody has asked for it in vain."""
+    store = SqlJobStore(PostgresDatabase(postgres.url, schema, "here", busy_s=4.0))
+    job = create(store)
+    postgres.crash()
+    try:
+        for _ in range(2):
+            with pytest.raises(JobDatabaseError):
+                store.get(job.id)
+    finally:
+        postgres.start()
+    back = time.monotonic()
+    assert store.get(job.id).state == "queued"
+    assert time.monotonic() - back < 5
     store.close()

@@ -374,8 +374,8 @@ def test_a_job_cancelled_while_it_waits_never_starts(replica, store, engine):
 
 
 def test_deadlines(replica, store, engine):
-    late = accept(store, deadline=time.time() + 2, steps=1000)
-    waits = accept(store, deadline=time.time() + 1.5)
+    late = accept(store, deadline_s=2, steps=1000)
+    waits = accept(store, deadline_s=1.5)
     engine.seconds = 0.02
     replica.submit(late)
     assert engine.entered.wait(20)
@@ -384,6 +384,20 @@ def test_deadlines(replica, store, engine):
         failure = ended(store, job).failure
         assert failure is not None and failure.code == "deadline_exceeded"
         assert message in failure.message
+
+
+@pytest.mark.parametrize("skew", [-3600, 3600])
+def test_deadlines_go_by_the_clock_of_the_store(skew, tmp_path, results, engine):
+    """A machine whose own is an hour ahead drops nothing that is in time, and the other way."""
+    store = SqliteJobStore(tmp_path / "jobs.sqlite", clock=lambda: time.time() + skew)
+    replica = Replica("one", engine, store, results, write, ReplicaConfig(lease_s=5))
+    engine.seconds = 0.02
+    late, early = accept(store, deadline_s=1, steps=1000), accept(store, deadline_s=60)
+    for job in (late, early):
+        replica.submit(job)
+    assert ended(store, late).state is JobState.FAILED
+    assert ended(store, early).state is JobState.SUCCEEDED
+    replica.close(0)
 
 
 def test_two_replicas_do_not_run_the_same_job(replica, store, results, engine):

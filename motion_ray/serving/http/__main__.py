@@ -98,7 +98,7 @@ def settings_from(args: argparse.Namespace) -> StandaloneConfig:
         wrong = setting_error(fault, StandaloneConfig, values, good)
         option = given.get(wrong.where)
         where = wrong.where if option is None else f"--{option}".replace("_", "-")
-        raise ConfigError(where, wrong.rule, wrong.fix) from fault
+        raise ConfigError(where, wrong.rule, wrong.fix) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

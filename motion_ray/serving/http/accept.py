@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Annotated
 
@@ -47,8 +46,7 @@ async def accept(here: Context, caller: Caller, request: VideoRequest, key: str 
         if known is not None:
             return Created(known, False)
         spec = resolve(request, services.profile, services.catalog)
-        deadline = None if request.deadline_s is None else time.time() + request.deadline_s
-        new = replace(new, request=spec.model_dump(mode="json"), deadline=deadline)
+        new = replace(new, request=spec.model_dump(mode="json"), deadline_s=request.deadline_s)
         return services.jobs.create(new, caller.limits(here.config.admission))
 
     created = await run_in_threadpool(store)

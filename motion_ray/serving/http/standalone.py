@@ -31,7 +31,7 @@ class StandaloneConfig(BaseModel):
     deployment's file may hold has no use here, and is refused.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     site: LocalSite = LocalSite()
     studio: LocalStudio = LocalStudio()

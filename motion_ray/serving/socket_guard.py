@@ -1,0 +1,90 @@
+"""A limit to how long a connection is used, also while the other side says nothing.
+
+A server that is stopped, or a network that swallows what is sent, leaves whoever reads from it
+waiting; for the system, which still sees a connection, for as long as it likes. Shutting the socket
+from another thread ends the waiting, whatever library it is in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(eq=False)
+class _Use:
+    socket: socket.socket
+    until: float  # monotonic seconds
+    over: bool = False
+
+
+class SocketGuard:
+    """Shuts connections whose time is over; safe for threads, not across forks.
+
+    Its thread is started by the first use.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()  # guards what follows
+        self._uses: set[_Use] = set()
+        self._wakes = float("inf")  # when the thread looks again
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """End the thread; nothing is shut any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def limited(self, fileno: int, seconds: float) -> Iterator[None]:
+        """Use a connection, for so long at most.
+
+        Args:
+            fileno: of its socket.
+            seconds: after which it is shut.
+
+        Raises:
+            TimeoutError: it was shut, and what was done with it came to grief.
+        """
+        # A descriptor of its own: the number of the other one may be another socket's by then.
+        with socket.socket(fileno=os.dup(fileno)) as ours:
+            use = _Use(ours, time.monotonic() + seconds)
+            self._add(use)
+            try:
+                yield
+            except Exception as fault:
+                if use.over:
+                    raise TimeoutError(f"no answer within {seconds:g} seconds") from fault
+                raise
+            finally:
+                with self._changed:
+                    self._uses.discard(use)
+
+    def _add(self, use: _Use) -> None:
+        with self._changed:
+            self._uses.add(use)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="sockets", daemon=True)
+                self._thread.start()
+            elif use.until < self._wakes:
+                self._changed.notify_all()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while not self._closed:
+                now = time.monotonic()
+                for use in [each for each in self._uses if each.until <= now]:
+                    use.over = True
+                    self._uses.discard(use)
+                    with contextlib.suppress(OSError):  # the other side was quicker
+                        use.socket.shutdown(socket.SHUT_RDWR)
+                self._wakes = min((use.until for use in self._uses), default=float("inf"))
+                idle = self._wakes == float("inf")
+                self._changed.wait(None if idle else max(0.0, self._wakes - now))
