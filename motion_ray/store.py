@@ -151,9 +151,13 @@ class DeltaStore:
         name, version = _parse(reference)
         versions = self._shelf.versions(name)
         if not versions:
-            names = dict.fromkeys(known for known, _ in self.versions())
-            known = listed(names) or "nothing yet"
-            raise UnknownMotionError(self.uri, f"has no motion {name!r}", f"it holds: {known}")
+            all_there = self.versions()
+            # A network filesystem remembers for a while what was not there; listed from the top, a
+            # folder is found that just now was not.
+            versions = [number for known, number in all_there if known == name]
+            if not versions:
+                known = listed(dict.fromkeys(known for known, _ in all_there)) or "nothing yet"
+                raise UnknownMotionError(self.uri, f"has no motion {name!r}", f"it holds: {known}")
         if version is not None and version not in versions:
             there = ", ".join(map(str, versions))
             raise UnknownMotionError(

@@ -2,8 +2,8 @@
 
 After a kill -9 nobody cleans up; the next process that opens the directory does, and must not touch
 what a living writer is still filling. A process id alone does not tell: ids are used again after a
-restart, and two containers on one machine may share host name and volume but number their processes
-apart.
+restart, two containers on one machine may share host name and volume but number their processes
+apart, and copies of one virtual machine are alike but for the moment they were started.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 ABANDONED_AFTER = 24 * 3600  # seconds without a change; for writers that we cannot ask about
+RESTARTED_AFTER = 3600  # the same, of a machine that is this one before its start, or its twin
 LONGEST_STEM = 100  # characters kept of the final name: file names end at 255 bytes
 _NAME = re.compile(r"\..+~(?P<machine>[^~]+)~(?P<pid>\d+)~(?P<started>\d+)~[0-9a-f]+\.tmp")
 
@@ -40,7 +41,7 @@ def writer_is_gone(path: Path) -> bool:
     """Whether the process that made a temporary has ended.
 
     A writer of another machine or container cannot be asked: it counts as gone when nothing in its
-    temporary changed for a day.
+    temporary changed for a day; for an hour, if it is this machine before its last start.
 
     Raises:
         ValueError: the name is not one of :func:`temporary_name`.
@@ -48,14 +49,17 @@ def writer_is_gone(path: Path) -> bool:
     named = _NAME.fullmatch(path.name)
     if named is None:
         raise ValueError(f"{path.name!r} is not the name of a temporary")
-    if named["machine"] != _machine():
-        return time.time() - _last_change(path) > ABANDONED_AFTER
+    ours, theirs = _machine(), named["machine"]
+    if theirs != ours:
+        started = theirs.rpartition("-")[0] == ours.rpartition("-")[0]
+        return time.time() - _last_change(path) > (RESTARTED_AFTER if started else ABANDONED_AFTER)
     return _started(int(named["pid"])) != int(named["started"])
 
 
 def _machine() -> str:
-    """Host name and process-id namespace: within one of these a process id means one thing."""
-    return f"{socket.gethostname()}-{os.stat('/proc/self/ns/pid').st_ino}"
+    """Host name, process-id namespace and start: within these a process id means one thing."""
+    start = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    return f"{socket.gethostname()}-{os.stat('/proc/self/ns/pid').st_ino}-{start}"
 
 
 def _started(pid: int) -> int | None:

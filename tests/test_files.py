@@ -388,6 +388,18 @@ def test_a_writer_of_another_machine_counts_as_gone_after_a_day(tmp_path, hours)
     assert remove_stale(tmp_path) == ([path.name] if hours > 24 else [])
 
 
+@pytest.mark.parametrize("minutes", [30, 90])
+def test_what_lay_half_written_when_a_machine_was_restarted_is_gone_after_an_hour(
+    tmp_path, minutes
+):
+    """Not at once: it may be of another machine that is a copy of ours, and writes on."""
+    host, _, _ = temporary_name("final").split("~")[1].rpartition("-")
+    path = tmp_path / renamed(temporary_name("final"), machine=f"{host}-0123abcd", started="1")
+    path.write_text("half")
+    os.utime(path, (time.time() - minutes * 60,) * 2)
+    assert remove_stale(tmp_path) == ([path.name] if minutes > 60 else [])
+
+
 def test_files_of_users_are_no_temporaries(tmp_path):
     for name in (".hidden.tmp", "final.tmp", ".a~b.tmp", ".gitignore", "~.tmp"):
         (tmp_path / name).write_text("mine")

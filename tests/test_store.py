@@ -18,6 +18,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from motion_ray.customization.delta import MotionDelta
 from motion_ray.errors import DeltaError, MotionRayError, StoreError, UnknownMotionError
+from motion_ray.shelves import LocalShelf
 from motion_ray.store import DeltaStore, check_name
 from motion_ray.temporaries import is_temporary
 from tests.crash import numbered_delta
@@ -117,6 +118,20 @@ def test_an_unknown_name_or_version_lists_what_there_is(place):
         store.resolve("jump")
     with pytest.raises(StoreError, match="has no wave@3; versions of wave: 1"):
         store.load("wave@3")
+
+
+def test_a_motion_that_was_not_there_a_moment_ago_is_looked_for_again(tmp_path, monkeypatch):
+    """From the top, as a network filesystem needs it to forget that it was not there."""
+    store = DeltaStore(tmp_path)
+    store.publish(numbered_delta(7), "wave")
+    look, looks = LocalShelf.versions, []
+
+    def forgetful(shelf: LocalShelf, name: str) -> list[int]:
+        looks.append(name)
+        return [] if looks == ["wave"] else look(shelf, name)
+
+    monkeypatch.setattr(LocalShelf, "versions", forgetful)
+    assert store.resolve("wave@1").version == 1 and looks == ["wave", "wave"]
 
 
 def test_the_message_of_a_large_store_stays_short(place):

@@ -18,6 +18,7 @@ from motion_ray.files import remove_stale
 from motion_ray.manifest import sha256_of
 from motion_ray.serving.job_store import JobStore
 from motion_ray.serving.jobs import Claim, Job, JobResult
+from motion_ray.temporaries import temporary_name
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +34,12 @@ class ResultFolder:
         root: made if it does not exist.
         grace_s: seconds before a file that belongs to no job is removed: the time between writing
             a video and telling the store must be shorter.
-        clock: unix seconds, as file times are.
+        clock: unix seconds; null: that of the storage, as file times are, which need not be this
+            machine's.
     """
 
     def __init__(
-        self, root: Path, *, grace_s: float = 3600.0, clock: Callable[[], float] = time.time
+        self, root: Path, *, grace_s: float = 3600.0, clock: Callable[[], float] | None = None
     ) -> None:
         self._root, self._grace_s, self._clock = Path(root), grace_s, clock
         self._root.mkdir(parents=True, exist_ok=True)
@@ -88,10 +90,11 @@ class ResultFolder:
             What was removed.
         """
         removed = []
+        now = self._now()
         for name in sorted(names - kept):
             path = self.path(name)
             try:
-                age = self._clock() - path.stat().st_mtime
+                age = now - path.stat().st_mtime
             except FileNotFoundError:
                 continue  # another process sweeps as well
             if age > self._grace_s:
@@ -99,6 +102,18 @@ class ResultFolder:
                 removed.append(name)
         remove_stale(self._root)
         return removed
+
+    def _now(self) -> float:
+        if self._clock is not None:
+            return self._clock()
+        probe = self._root / temporary_name("now")
+        try:
+            probe.touch()
+            return probe.stat().st_mtime
+        except OSError:  # such as a disk that is full, where there is the more to be swept
+            return time.time()
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def tidy(store: JobStore, results: ResultFolder) -> list[Job]:

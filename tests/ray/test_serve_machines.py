@@ -158,6 +158,8 @@ def test_a_database_that_is_away_for_a_while_loses_no_job(server: Server) -> Non
     finally:
         server.postgres.start()
     assert [server.ended(job)["status"] for job in jobs] == ["completed"] * 3
+    attempts = sorted(server.jobs.get(job).attempt for job in jobs)
+    assert attempts[-1] >= 2, "nobody's claim ran out meanwhile"
 
 
 def test_a_machine_that_is_lost_loses_no_job(server: Server) -> None:

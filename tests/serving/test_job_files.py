@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -67,6 +68,20 @@ def test_what_a_killed_worker_left_is_removed_after_a_while(store, tmp_path):
     assert path.exists(), "the whole folder is not looked at so often"
     sweep(store, results)
     assert not path.exists() and (tmp_path / "results" / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_how_old_a_video_is_goes_by_the_clock_of_the_storage(store, tmp_path, monkeypatch, hours):
+    """Another machine may write there, and its clock or ours be wrong."""
+    results = ResultFolder(tmp_path / "results", grace_s=3600)
+    old, new = (results.path(f"video_{number:032x}.1.mp4") for number in range(2))
+    for path, age in ((old, 4000), (new, 3000)):
+        path.write_bytes(b"x")
+        os.utime(path, (time.time() - age,) * 2)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + hours * 3600)
+    sweep(store, results)
+    assert [entry.name for entry in (tmp_path / "results").iterdir()] == [new.name]
 
 
 @pytest.mark.parametrize("name", ["../x.mp4", "video_0.1.mp4", "/etc/passwd", "", "video_\0.mp4"])
