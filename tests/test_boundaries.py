@@ -32,6 +32,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "jobs/*",
         "benchmarks/serve_overhead.py",
         "tests/ray/*",
+        "tests/test_kuberay_serve.py",  # its schema of what is deployed
     ),
     "deepspeed": ("motion_ray/customization/engine*.py", "motion_ray/customization/deepspeed_*.py"),
     "decord": ("motion_ray/data/video.py",),

@@ -110,6 +110,27 @@ def test_jobs_become_videos_on_several_replicas(tmp_path: Path) -> None:
     serve(tmp_path, story)
 
 
+def test_two_servers_share_their_jobs(tmp_path: Path) -> None:
+    """As while one takes the other's place: everything is done, and once."""
+
+    async def story(server: Server) -> None:
+        other = server.new_router()
+        await other.start()
+        async with server.replica("a"), server.replica("b", other.exchange):
+            server.engines["a"].seconds = server.engines["b"].seconds = 0.01
+            jobs = [accept(server.jobs, seed=10 + number) for number in range(20)]
+            for number, job in enumerate(jobs):
+                await (server.router, other)[number % 2].dispatch(job)
+            found = await server.ended(*jobs)
+            assert {job.state for job in found} == {JobState.SUCCEEDED}
+            assert {job.worker for job in found} == {"a", "b"}
+            assert {job.attempt for job in found} == {1}
+            assert len(server.results.names()) == len(jobs)
+        await other.close()
+
+    serve(tmp_path, story)
+
+
 def test_what_an_earlier_router_accepted_is_handed_out(tmp_path: Path) -> None:
     async def story(server: Server) -> None:
         job = accept(server.jobs)
