@@ -41,7 +41,9 @@ def setting_error(
         known = ", ".join(_fields(kind, path[:-1])) or "nothing"
         return ConfigError(where, "there is no such setting", f"known here: {known}")
     rule = first["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(first["input"], Mapping) else _given(first["input"])
+    shown = ""
+    if not isinstance(first["input"], Mapping):
+        shown = _given(first["input"], _is_private(kind, path))
     held = ""
     if first["type"] in ("model_type", "model_attributes_type"):  # the second, of unions
         rule = "is a section of settings, and takes no value itself"
@@ -50,10 +52,10 @@ def setting_error(
     return ConfigError(where, rule, fix)
 
 
-def _given(value: object) -> str:
+def _given(value: object, private: bool) -> str:
     """What was given, unless it may hold a password: errors end up in logs."""
     text = repr(value)
-    hidden = _SECRET.search(unquote(text))
+    hidden = private or _SECRET.search(unquote(text))
     return "what was given may hold a password and is not shown" if hidden else f"got {text}"
 
 
@@ -111,6 +113,16 @@ def takes_text(kind: type[BaseModel], path: Place) -> bool:
     *parents, last = path
     fields = [s.model_fields[str(last)] for s in _sections(kind, parents) if last in s.model_fields]
     return bool(fields) and all(_is_text(field.annotation) for field in fields)
+
+
+def _is_private(kind: type[BaseModel], path: Place) -> bool:
+    """Whether a setting, or the section it is in, is one that is not to be repeated."""
+    return any(
+        not section.model_fields[str(name)].repr
+        for depth, name in enumerate(path)
+        for section in _sections(kind, path[:depth])
+        if name in section.model_fields
+    )
 
 
 def _is_text(annotation: Any) -> bool:

@@ -58,7 +58,10 @@ def writer_is_gone(path: Path) -> bool:
 
 def _machine() -> str:
     """Host name, process-id namespace and start: within these a process id means one thing."""
-    start = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    try:
+        start = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    except OSError:  # a sandbox that has none
+        start = "0"
     return f"{socket.gethostname()}-{os.stat('/proc/self/ns/pid').st_ino}-{start}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,7 @@ def read_yaml(path: Path, example: str) -> Any:
         raise ConfigError(path, "is not UTF-8 text", "save it as UTF-8") from None
     # Dates that do not exist, such as 2024-02-30, and many brackets raise what is no YAMLError.
     except (yaml.YAMLError, ValueError, RecursionError) as fault:
-        rule = f"is not valid YAML ({' '.join(str(fault).split())})"
-        raise ConfigError(path, rule, example) from None
+        raise ConfigError(path, f"is not valid YAML ({_explained(fault)})", example) from None
 
 
 def read_mapping(path: Path, example: str) -> dict[str, Any]:
@@ -49,3 +49,18 @@ def read_mapping(path: Path, example: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(path, "is no mapping of settings", example)
     return {str(key): value for key, value in content.items()}
+
+
+def _explained(fault: Exception) -> str:
+    """What is wrong, and where. Not what stands there, as YAML's own message has it: that may be a
+    password, whose odd characters are at fault.
+    """
+    if isinstance(fault, yaml.MarkedYAMLError) and fault.problem_mark is not None:
+        problem = re.sub(r" (tag|alias) '.*'", r" \1", fault.problem or "it ends too early")
+        mark = fault.problem_mark
+        return f"{problem} in line {mark.line + 1}, column {mark.column + 1}"
+    if isinstance(fault, yaml.YAMLError):
+        return str(fault).splitlines()[0]
+    if isinstance(fault, RecursionError):
+        return "it is nested too deeply"
+    return "a number or a date in it does not exist"

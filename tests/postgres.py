@@ -12,7 +12,7 @@ import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,18 @@ class Postgres:
     def silent(self) -> Iterator[None]:
         """It says nothing: all connections are there, and nobody answers."""
         process = psutil.Process(self._server.get_pid())
-        family = [process, *process.children(recursive=True)]
-        for each in family:
-            each.suspend()
+        family = [process]
         try:
+            process.suspend()  # first, so that there are no new ones
+            family += process.children(recursive=True)
+            for each in family[1:]:
+                with suppress(psutil.NoSuchProcess):  # a session that was just closed
+                    each.suspend()
             yield
         finally:
             for each in family:
-                each.resume()
+                with suppress(psutil.NoSuchProcess):
+                    each.resume()
 
     def database(self) -> str:
         """The address of another, new database of the server."""

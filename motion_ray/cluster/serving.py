@@ -84,7 +84,9 @@ class ServeArguments(BaseModel):
     store: str | None = Field(default=None, description="of motions: a folder or an URI")
     state: Path | None = Field(default=None, description="folder of jobs and videos")
     jobs: str | None = Field(
-        default=None, description="of several machines: a PostgreSQL database, without a password"
+        default=None,
+        repr=False,
+        description="of several machines: a PostgreSQL database, without a password",
     )
     keys: Path | None = Field(default=None, description="file of API keys")
     replicas: int | None = Field(default=None, description="generators")

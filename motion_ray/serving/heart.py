@@ -31,6 +31,7 @@ class Heart:
         stall_s: seconds without progress after which the work counts as hung: a thread that waits
             for a dead disk cannot be stopped, but its job is not to be kept from others.
         hung: called then.
+        since: when the claim was asked for, in monotonic seconds; null: now.
 
     Attributes:
         cancelling: somebody asked for the job to be cancelled.
@@ -43,10 +44,13 @@ class Heart:
         lease_s: float,
         stall_s: float = math.inf,
         hung: Callable[[], None] | None = None,
+        since: float | None = None,
     ) -> None:
         self._store, self._claim, self._lease_s = store, claim, lease_s
         self._stall_s, self._hung = stall_s, hung
-        self._moved = self._renewed = time.monotonic()
+        self._moved = time.monotonic()
+        # Not when the answer came: the store's clock ran meanwhile.
+        self._renewed = self._moved if since is None else since
         self._lost = self.cancelling = False
         self._progress = (0, 0)
         self._wake, self._stop = threading.Event(), threading.Event()
@@ -92,8 +96,7 @@ class Heart:
         while True:
             self._wake.wait(min(LOOK_S, renew_s))
             self._wake.clear()
-            # After the clearing, which may have undone the end's wake.
-            if self._stop.is_set() or self.lost:
+            if self._stop.is_set():  # after the clearing, which may have undone the end's wake
                 return
             now, progress = time.monotonic(), self._progress
             if now - self._moved > self._stall_s:
@@ -102,6 +105,8 @@ class Heart:
                 if self._hung is not None:
                     self._hung()
                 return
+            if self.lost:  # whoever works may hang nevertheless
+                continue
             # The first step says that it has begun, the last one that only decoding is left.
             news = progress != told and (told == (0, 0) or progress[0] == progress[1])
             pause = renew_s if progress == told else min(WRITE_S, renew_s)
@@ -113,14 +118,11 @@ class Heart:
                     answer = self._store.look(self._claim)
             except JobStoreError as fault:
                 log.warning("no sign of life: %s", fault)
-                if self.lost:
-                    return
             else:
                 self.cancelling = answer.cancelling
                 # Also if it came late: who has asked meanwhile was told that the claim is lost.
                 if self.lost or not answer.held:
                     self._lost = True
-                    return
-                if renewing:
+                elif renewing:
                     self._renewed, told = now, progress
             self._stop.wait(PACE_S)

@@ -2,21 +2,44 @@
 
 Settings are shown on dashboards and workers run in other folders than whoever starts them, so an
 address has neither a password nor a relative path. It is read here, and not by libpq, because it is
-checked also where no packages for PostgreSQL are installed.
+checked also where no packages for PostgreSQL are installed; and strictly, because what libpq reads
+otherwise than we do may be a password.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from urllib.parse import unquote
 
 SCHEMES = ("postgresql://", "postgres://")
 GOOD = "postgresql://motion_ray@db.internal/motion_ray"
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_PASSWORDS = ("password", "sslpassword")
-_FILES = ("passfile", "servicefile", "sslcert", "sslcrl", "sslcrldir", "sslkey", "sslrootcert")
+_WORD = r"[\w.~+%-]*"
+_HOST = rf"(?:{_WORD}|\[[0-9a-fA-F:.]+\])(?::\d{{0,5}})?"
+_ADDRESS = re.compile(
+    rf"postgres(?:ql)?://(?:(?P<user>{_WORD})@)?{_HOST}(?:,{_HOST})*(?:/(?P<name>{_WORD}))?"
+    r"(?:\?(?P<settings>[^?#\s]*))?",
+    re.ASCII,
+)
+#: Of files, all but the one that a debugger would want; "system" are the authorities it trusts.
+_FILES = frozenset(
+    ("passfile", "servicefile", "sslcert", "sslcrl", "sslcrldir", "sslkey", "sslrootcert")
+)
+_SYSTEM = ("sslrootcert", "system")
+_CONNECTION = "connect_timeout host hostaddr load_balance_hosts options port target_session_attrs"
+_LIFE = "keepalives keepalives_count keepalives_idle keepalives_interval tcp_user_timeout"
+_NAMING = "application_name client_encoding fallback_application_name service user"
+_PROTOCOL = "channel_binding max_protocol_version min_protocol_version require_auth requirepeer"
+_GSS = "gssdelegation gssencmode gsslib krbsrvname"
+_SSL = (
+    "ssl_max_protocol_version ssl_min_protocol_version sslcertmode sslcompression sslmode"
+    " sslnegotiation sslsni"
+)
+#: libpq's names that hold no secret, and without ``dbname``, which may be a whole address.
+_NAMES = _FILES.union(
+    *(part.split() for part in (_CONNECTION, _LIFE, _NAMING, _PROTOCOL, _GSS, _SSL))
+)
 
 
 def check_url(url: str) -> str:
@@ -28,15 +51,16 @@ def check_url(url: str) -> str:
     """
     if not url.startswith(SCHEMES):
         raise ValueError(f"an address of a PostgreSQL database begins so: {GOOD}")
-    # Any "@" after a ":", as a password may hold what would else end an account.
-    if re.search(r":.*@", _rest(url), re.DOTALL) or any(n in _PASSWORDS for n, _ in settings(url)):
-        raise ValueError(
-            "settings are shown on dashboards, so no password stands in them: put it into a file"
-            f" and name that, e.g. {GOOD}?passfile=/srv/secrets/pgpass"
-        )
-    for name, value in settings(url):
-        # "system" are the authorities that the system trusts.
-        if name in _FILES and not value.startswith("/") and value != "system":
+    match = _ADDRESS.fullmatch(url)
+    # Written as %3A a ":" in an account is one of its letters for libpq, and for people a password.
+    if match is None or re.search(r"[:=@\s]", unquote(match["name"] or "")) or _colon(match):
+        raise _not_taken(url)
+    for part in filter(None, (match["settings"] or "").split("&")):
+        name, is_set, value = part.partition("=")
+        if name not in _NAMES or not is_set:
+            raise _not_taken(url)
+        value = unquote(value)
+        if name in _FILES and not value.startswith("/") and (name, value) != _SYSTEM:
             raise ValueError(
                 f"{name} is not absolute, and the folders of all processes differ,"
                 f" e.g. {name}=/srv/secrets/{name}"
@@ -51,15 +75,13 @@ def check_schema(name: str) -> str:
         ValueError: it is none.
     """
     if _SCHEMA.fullmatch(name) is None or name.startswith("pg_"):
-        raise ValueError(f"got {name!r}: small letters, digits and _, for example motion_ray")
+        raise ValueError("is small letters, digits and _, for example motion_ray")
     return name
 
 
-def settings(url: str) -> Iterator[tuple[str, str]]:
-    """Names and values after the first ``?``, decoded."""
-    for part in re.split(r"[?&]", _rest(url))[1:]:
-        name, _, value = part.partition("=")
-        yield unquote(name), unquote(value)
+def names_in(url: str) -> set[str]:
+    """Names of the settings in an address that was checked."""
+    return {part.partition("=")[0] for part in url.partition("?")[2].split("&")}
 
 
 def shown(url: str, schema: str) -> str:
@@ -67,5 +89,19 @@ def shown(url: str, schema: str) -> str:
     return f"{url.partition('?')[0]} (schema {schema})"
 
 
-def _rest(url: str) -> str:
-    return url.partition("://")[2]
+def _colon(match: re.Match[str]) -> bool:
+    return ":" in unquote(match["user"] or "")
+
+
+def _not_taken(url: str) -> ValueError:
+    account, at, _ = url.partition("://")[2].rpartition("@")
+    if (at and ":" in unquote(account)) or "password" in unquote(url).casefold():
+        return ValueError(
+            "settings are shown on dashboards, so no password stands in them: put it into a file"
+            f" and name that, e.g. {GOOD}?passfile=/srv/secrets/pgpass"
+        )
+    return ValueError(
+        "is not of the form postgresql://USER@HOST:PORT,HOST:PORT/DATABASE?NAME=VALUE&NAME=VALUE,"
+        f" other characters written as %XX, e.g. {GOOD}; NAME is one of"
+        f" {', '.join(sorted(_NAMES))}"
+    )

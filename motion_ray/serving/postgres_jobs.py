@@ -10,7 +10,6 @@ database that says nothing.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Unpack
@@ -18,17 +17,18 @@ from typing import TYPE_CHECKING, Any, Unpack
 from motion_ray.errors import JobDatabaseError, JobStoreError
 from motion_ray.serving.job_rows import Connection, Cursor
 from motion_ray.serving.job_schema import MIGRATIONS, statements_after
-from motion_ray.serving.postgres_address import check_schema, check_url, settings, shown
+from motion_ray.serving.postgres_address import check_schema, check_url, names_in, shown
 from motion_ray.serving.socket_guard import SocketGuard
 from motion_ray.serving.sql_jobs import Keeping, SqlJobStore
 
 if TYPE_CHECKING:
     from psycopg import Connection as PsycopgConnection
     from psycopg import Error
+    from psycopg_pool import ConnectionPool
 
 MOST_CONNECTIONS = 8  # of one process
 CONNECT_S = 5
-RETRY_S = 3  # between the first and the last attempt of one round to connect
+RETRY_S = 3  # of attempts to connect, with growing pauses, before they begin anew
 SILENT_S = 10  # before the network's sign of life is asked of a machine that says nothing
 LOCK = 0x6D72_6A73  # "mrjs": our advisory locks among those of others
 
@@ -46,8 +46,8 @@ class PostgresDatabase:
     """Jobs in a schema of a database; safe for threads and for processes, not across forks.
 
     Args:
-        url: as libpq reads it. Without a password: settings are shown on dashboards. libpq finds it
-            in ``PGPASSWORD``, in the file that ``?passfile=`` names, or in ``~/.pgpass``. Without
+        url: see :func:`motion_ray.serving.postgres_address.check_url`. libpq finds the password in
+            ``PGPASSWORD``, or in the file that ``?passfile=`` names, else in ``~/.pgpass``. Without
             ``target_session_attrs`` it has to be a server that can be written to.
         schema: name of the schema.
         owner: id of the folder that has the videos: jobs of a database go with one.
@@ -135,34 +135,27 @@ class PostgresDatabase:
         from psycopg.errors import ReadOnlySqlTransaction
 
         with self._explained():
-            connection = self._borrow()
+            connection = self._pool.getconn()
             try:
                 with self._guard.limited(connection.fileno(), 2 * self._busy_s):
                     yield connection
             except ReadOnlySqlTransaction:
-                connection.close()  # its server is a standby by now: the next one may be none
+                self._pool.drain()  # their server is a standby by now: the next one may be none
                 raise
             finally:
                 self._pool.putconn(connection)
 
-    def _borrow(self) -> PsycopgConnection[Any]:
-        """A connection that works.
-
-        In rounds, because the pool tries to connect after someone asks, with growing pauses.
+    def _try_on(self, pool: ConnectionPool[Any]) -> None:
+        """Have a pool that gave up connecting begin anew, and not only when the next one asks:
+        those who wait may have long to go.
         """
-        from psycopg_pool import PoolTimeout
+        from psycopg_pool import PoolClosed, PoolTimeout
 
-        until = time.monotonic() + self._busy_s
-        while True:
-            left = until - time.monotonic()
-            try:
-                return self._pool.getconn(timeout=max(0.01, min(RETRY_S, left)))
-            except PoolTimeout:
-                if left <= RETRY_S:
-                    raise
+        with contextlib.suppress(PoolTimeout, PoolClosed):
+            pool.putconn(pool.getconn(timeout=0.01))
 
     def _open(self, url: str) -> Any:
-        from psycopg import connect
+        from psycopg import ProgrammingError, connect
         from psycopg.rows import dict_row
         from psycopg_pool import ConnectionPool
 
@@ -174,15 +167,20 @@ class PostgresDatabase:
             "tcp_user_timeout": SILENT_S * 1000,
             "application_name": "motion_ray",
         }
-        if "target_session_attrs" not in dict(settings(url)):
-            words["target_session_attrs"] = "read-write"
-        connect(url, **words).close()  # a pool would not say why it cannot
+        words["target_session_attrs"] = "read-write"
+        words = {name: value for name, value in words.items() if name not in names_in(url)}
+        try:
+            connect(url, **words).close()  # a pool would not say why it cannot
+        except ProgrammingError:  # which would repeat a part of the address
+            fix = "check what stands after its ?"
+            raise JobStoreError(self.where, "is no address that libpq reads", fix) from None
         return ConnectionPool(
             url,
             min_size=1,
             max_size=MOST_CONNECTIONS,
             timeout=self._busy_s,
-            reconnect_timeout=RETRY_S,
+            reconnect_timeout=RETRY_S,  # growing pauses; the next round begins with a short one
+            reconnect_failed=self._try_on,
             configure=self._configure,
             check=self._check,
             open=True,
@@ -263,7 +261,7 @@ class PostgresDatabase:
 
         try:
             yield
-        except (Error, TimeoutError) as fault:
+        except (Error, OSError) as fault:  # also TimeoutError, and no descriptor left
             lines = str(fault).strip().splitlines() or [type(fault).__name__]
             rule = f"cannot be used: {lines[0]}"
             if isinstance(fault, Error) and not _is_away(fault):

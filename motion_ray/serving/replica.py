@@ -252,6 +252,7 @@ class Replica:
         if self.sick:
             log.warning("%s is left to others: this replica is sick", ticket.id)
             return None
+        asked = time.monotonic()
         job = self._store.start(ticket.id, self._name, self._config.lease_s)
         if job is None:
             log.info("%s was cancelled, waits, or runs elsewhere", ticket.id)
@@ -264,6 +265,7 @@ class Replica:
                     self._config.lease_s,
                     self._config.stall_s,
                     self._hung,
+                    asked,
                 )
             )
             try:

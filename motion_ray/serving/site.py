@@ -7,6 +7,7 @@ them see, and the jobs are in a database.
 
 from __future__ import annotations
 
+import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ class SiteConfig(BaseModel):
     )
     jobs: str | None = Field(
         default=None,
+        repr=False,
         description="of several machines: a PostgreSQL database, without a password; null: a file"
         " in state",
     )
@@ -119,8 +121,9 @@ def _open_jobs(config: SiteConfig, retention_s: float) -> SqlJobStore:
     """
     mine = "a file" if config.jobs is None else f"a database, schema {config.jobs_schema}"
     note, file = config.state / "jobs.txt", config.state / "jobs.sqlite"
-    known = note.exists()
-    if known or file.exists():  # there is a file and no note of a version that made none
+    there = _names(config.state)
+    known = note.name in there
+    if known or file.name in there:  # there is a file and no note of a version that made none
         _agree(config.state, _read(note) if known else "a file", mine)
     if config.jobs is None:
         store: SqlJobStore = SqliteJobStore(file, retention_s=retention_s)
@@ -142,6 +145,14 @@ def _agree(state: Path, found: str, mine: str) -> None:
     if found != mine:
         rule = f"jobs of its videos are in {found}, and not in {mine}"
         raise JobStoreError(state, rule, "set jobs as before, or name another folder")
+
+
+def _names(folder: Path) -> set[str]:
+    """What is in a folder. A network filesystem remembers for a while that something was not there,
+    but not when it is asked for all of it.
+    """
+    with reading(folder, JobStoreError):
+        return set(os.listdir(folder))
 
 
 def _first(path: Path, text: str) -> str:

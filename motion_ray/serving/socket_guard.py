@@ -8,6 +8,7 @@ from another thread ends the waiting, whatever library it is in.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import threading
@@ -37,9 +38,10 @@ class SocketGuard:
         self._closed = False
 
     def close(self) -> None:
-        """End the thread; nothing is shut any more."""
+        """Shut what is in use, and end the thread."""
         with self._changed:
             self._closed = True
+            self._shut(float("inf"))
             self._changed.notify_all()
 
     @contextlib.contextmanager
@@ -52,12 +54,13 @@ class SocketGuard:
 
         Raises:
             TimeoutError: it was shut, and what was done with it came to grief.
+            OSError: the system has no descriptor, or no thread, left.
         """
         # A descriptor of its own: the number of the other one may be another socket's by then.
         with socket.socket(fileno=os.dup(fileno)) as ours:
             use = _Use(ours, time.monotonic() + seconds)
-            self._add(use)
             try:
+                self._add(use)
                 yield
             except Exception as fault:
                 if use.over:
@@ -71,20 +74,27 @@ class SocketGuard:
         with self._changed:
             self._uses.add(use)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="sockets", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._watch, name="sockets", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as fault:
+                    raise OSError(errno.EAGAIN, "no thread is left") from fault
+                self._thread = thread
             elif use.until < self._wakes:
                 self._changed.notify_all()
+
+    def _shut(self, now: float) -> None:
+        for use in [each for each in self._uses if each.until <= now]:
+            use.over = True
+            self._uses.discard(use)
+            with contextlib.suppress(OSError):  # the other side was quicker
+                use.socket.shutdown(socket.SHUT_RDWR)
 
     def _watch(self) -> None:
         with self._changed:
             while not self._closed:
                 now = time.monotonic()
-                for use in [each for each in self._uses if each.until <= now]:
-                    use.over = True
-                    self._uses.discard(use)
-                    with contextlib.suppress(OSError):  # the other side was quicker
-                        use.socket.shutdown(socket.SHUT_RDWR)
+                self._shut(now)
                 self._wakes = min((use.until for use in self._uses), default=float("inf"))
                 idle = self._wakes == float("inf")
                 self._changed.wait(None if idle else max(0.0, self._wakes - now))

@@ -139,6 +139,9 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
         "postgresql://db/jobs?pass%77ord=hunter2",
         "postgresql:/me:hunter2@db/jobs",
         "user=me password=hunter2",
+        "host=db pwd=hunter2",
+        "me:hunter2",
+        "mysql://me/hunter2",
     ):
         with pytest.raises(ConfigError, match=r"PostgreSQL|no password stands in them") as caught:
             settings_from(ServeArguments(jobs=jobs), [node(8)], HERE)
@@ -147,6 +150,26 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
         with pytest.raises(ValidationError) as refused:
             ServeArguments.model_validate({"jbos": jobs})
         assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "site: {jobs: [hunter2]}",
+        "site: {jobs: 'postgresql://db/jobs', jobs_schema: 'postgresql://me:hunter2@db'}",
+        "site:\n  jobs: postgresql://me:hunter2@db: x",
+        "site:\n  jobs: 'postgresql://me:hunter2@db",
+        "site: {jobs: postgresql://me:hunter2@db",
+        "site: {jobs: !hunter2 x}",
+        "site: {jobs: *hunter2}",
+        "site: {jobs: @hunter2}",
+    ],
+)
+def test_nor_from_a_file(tmp_path: Path, content: str) -> None:
+    (tmp_path / "serving.yaml").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        settings_from(ServeArguments(config=tmp_path / "serving.yaml"), [node(8)], HERE)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_each_generator_has_a_gpu_if_there_are_some() -> None:

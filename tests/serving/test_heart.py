@@ -55,7 +55,7 @@ def test_a_claim_that_could_not_be_renewed_in_its_time_is_lost(store):
 def test_a_store_that_does_not_answer_keeps_nobody(store, monkeypatch):
     """Neither from giving up work that is for nobody, for good, nor from the next job."""
     monkeypatch.setattr(heart, "END_S", 0.1)
-    job = store.start(accept(store).id, "one", 0.3)
+    job = store.start(accept(store).id, "one", 2)
     answers, asked = threading.Event(), threading.Event()
 
     def beat(*words) -> Beat:
@@ -65,12 +65,30 @@ def test_a_store_that_does_not_answer_keeps_nobody(store, monkeypatch):
 
     monkeypatch.setattr(store, "beat", beat)
     monkeypatch.setattr(store, "look", beat)
-    with heart.Heart(store, job.claim, 0.3) as beating:
+    with heart.Heart(store, job.claim, 2) as beating:
         assert asked.wait(20) and not beating.lost
         until(lambda: beating.lost)
     answers.set()
     beating._thread.join(20)
     assert not beating._thread.is_alive() and beating.lost
+
+
+def test_a_claim_runs_from_when_it_was_asked_for(store):
+    """Not from when the answer came."""
+    job = store.start(accept(store).id, "one", 60)
+    with heart.Heart(store, job.claim, 60, since=time.monotonic() - 61) as beating:
+        assert beating.lost
+
+
+def test_work_that_hangs_is_told_of_after_its_claim_is_lost(store, monkeypatch):
+    """A database and a disk may go together."""
+    monkeypatch.setattr(heart, "LOOK_S", 0.01)
+    deaf: Any = DeafStore()
+    told: list[str] = []
+    with heart.Heart(deaf, accept(store).claim, 0.2, 1.0, lambda: told.append("hung")) as beating:
+        until(lambda: beating.lost)
+        assert not told
+        until(lambda: bool(told))
 
 
 def test_work_without_progress_is_left_to_others(store, monkeypatch, caplog):

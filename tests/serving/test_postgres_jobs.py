@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from psycopg import OperationalError
+from psycopg.pq import Conninfo
 from pydantic import ValidationError
 
 from motion_ray.backbones.sketch import sketch_backbone
 from motion_ray.errors import JobDatabaseError, JobStoreError
 from motion_ray.serving.job_schema import MIGRATIONS
-from motion_ray.serving.postgres_jobs import PostgresDatabase, PostgresJobStore
+from motion_ray.serving.postgres_jobs import (
+    MOST_CONNECTIONS,
+    RETRY_S,
+    PostgresDatabase,
+    PostgresJobStore,
+)
 from motion_ray.serving.site import SiteConfig, open_site
 from motion_ray.serving.sql_jobs import SqlJobStore
 from tests.postgres import Postgres
@@ -44,6 +51,22 @@ def opened(postgres: Postgres, schema: str, owner: str = "here", **more) -> Post
         ("postgresql://me:se?secret@db/jobs", "no password stands in them"),
         ("postgresql://me:se/secret@db/jobs", "no password stands in them"),
         ("postgresql://me:s@secret@db/jobs", "no password stands in them"),
+        ("postgresql://me:secret%40db/jobs", "is not of the form"),
+        ("postgresql://me:secret/jobs", "is not of the form"),
+        ("postgresql://me%3Asecret@db/jobs", "no password stands in them"),
+        ("postgresql://db/jobs? password=secret", "no password stands in them"),
+        ("postgresql://db/jobs?password%3Dsecret", "no password stands in them"),
+        ("postgresql://db/dbname=x%20password=secret", "no password stands in them"),
+        ("postgresql://db/jobs?scram_client_key=secret", "is not of the form"),
+        ("postgresql://db/jobs?oauth_client_secret=secret", "is not of the form"),
+        ("postgresql://db/jobs?dbname=host=a%20pass=secret", "is not of the form"),
+        ("postgresql://db/jobs? passfile=secret", "is not of the form"),
+        ("postgresql://db/jobs?sslkeylogfile=/secret", "is not of the form"),
+        ("postgresql://db/jobs?secret", "is not of the form"),
+        ("postgresql://[me:secret/jobs", "is not of the form"),
+        ("postgresql://db/jobs\nsecret", "is not of the form"),
+        ("postgresql://db/jobs#secret", "is not of the form"),
+        ("postgresql://db/jobs?passfile=system", "passfile is not absolute"),
         ("postgresql:/me:secret@db/jobs", "begins so: postgresql://"),
         ("host=db user=me password=secret", "begins so: postgresql://"),
         ("postgresql://db/jobs?passfile=secret/pgpass", "passfile is not absolute"),
@@ -65,10 +88,27 @@ def test_an_address_that_cannot_be_one_is_refused(jobs: str, rule: str) -> None:
         "postgresql://db/jobs",
         "postgres://me@[::1]:5432,db2:5433/jobs?passfile=/srv/pgpass&target_session_attrs=primary",
         "postgresql://me@db/jobs?sslmode=verify-full&sslrootcert=system",
+        "postgresql://db:5432/jobs?user=me@REALM&application_name=a@b",
+        "postgresql://me%40REALM@db/m%C3%BCll",
+        "postgresql:///jobs?host=/var/run/postgresql&connect_timeout=3",
+        "postgresql://%2Fvar%2Frun/jobs",
+        "postgresql://",
     ],
 )
 def test_any_other_is_taken(jobs: str) -> None:
+    """And read by libpq as it is by us, without anything that it would not show itself."""
     assert SiteConfig(jobs=jobs).jobs == jobs
+    for option in Conninfo.parse(jobs.encode()):
+        assert option.val is None or option.dispchar != b"*"
+
+
+def test_no_setting_of_libpq_that_is_a_secret_is_taken() -> None:
+    """Nor any that came with a newer version, unless somebody looked at it."""
+    hidden = [o.keyword.decode() for o in Conninfo.get_defaults() if o.dispchar == b"*"]
+    assert "password" in hidden
+    for name in (*hidden, "scram_client_key", "dbname", "brand_new"):
+        with pytest.raises(ValidationError):
+            SiteConfig(jobs=f"postgresql://db/jobs?{name}=x")
 
 
 @pytest.mark.parametrize("name", ["", "1st", "Motions", "pg_motions", "a;b", "a" * 64, 'a"b'])
@@ -251,15 +291,40 @@ def test_a_database_that_says_nothing_is_not_waited_for(postgres, schema) -> Non
 
 
 def test_who_is_a_standby_by_now_is_not_asked_again(postgres, schema) -> None:
+    """On none of the connections that there are."""
     database = PostgresDatabase(postgres.url, schema, "here")
-    pids: list[int] = []
+    pid = "SELECT pg_backend_pid() AS pid"
+    with database.reading() as one, database.reading() as two:
+        before = {each.execute(pid).fetchone()["pid"] for each in (one, two)}
     with pytest.raises(JobDatabaseError, match="read-only"), database.writing() as connection:
-        pids.append(connection.execute("SELECT pg_backend_pid() AS pid").fetchone()["pid"])
         connection.execute("SET TRANSACTION READ ONLY")
         connection.execute("CREATE TABLE more (x BIGINT)")
-    with database.writing() as connection:
-        pids.append(connection.execute("SELECT pg_backend_pid() AS pid").fetchone()["pid"])
-    assert pids[0] != pids[1]
+    with database.reading() as one, database.reading() as two:
+        after = {each.execute(pid).fetchone()["pid"] for each in (one, two)}
+    assert len(before) == len(after) == 2 and not before & after
+    database.close()
+
+
+def test_whoever_asked_first_is_served_first(postgres, schema) -> None:
+    """Also when that takes longer than one round of attempts to connect."""
+    database = PostgresDatabase(postgres.url, schema, "here")
+    order: list[str] = []
+
+    def ask(name: str) -> None:
+        with database.reading():
+            order.append(name)
+
+    with ThreadPoolExecutor(32) as threads:
+        with contextlib.ExitStack() as held:
+            for _ in range(MOST_CONNECTIONS):
+                held.enter_context(database.reading())
+            asked = [threads.submit(ask, "early")]
+            time.sleep(RETRY_S + 0.5)
+            asked += [threads.submit(ask, f"late {number}") for number in range(20)]
+            time.sleep(0.5)
+        for each in asked:
+            each.result()
+    assert "early" in order[:MOST_CONNECTIONS]
     database.close()
 
 

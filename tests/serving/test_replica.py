@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 
@@ -445,8 +444,20 @@ def test_a_replica_that_shuts_down_gives_its_jobs_back(store, results, engine):
     second.close(0)
 
 
-def test_a_replica_that_lost_its_claim_leaves_the_job_alone(store, results, engine):
+def test_a_replica_that_lost_its_claim_leaves_the_job_alone(store, results, engine, monkeypatch):
     """It was away for too long; the job runs elsewhere meanwhile."""
+    told: list[bool] = []
+
+    def listened(ask):
+        def asked(*words):
+            answer = ask(*words)
+            told.append(answer.held)
+            return answer
+
+        return asked
+
+    monkeypatch.setattr(store, "look", listened(store.look))
+    monkeypatch.setattr(store, "beat", listened(store.beat))
     replica = Replica("one", engine, store, results, write, ReplicaConfig(lease_s=2.0))
     job = accept(store, steps=1000)
     engine.go_on.clear()
@@ -461,8 +472,10 @@ def test_a_replica_that_lost_its_claim_leaves_the_job_alone(store, results, engi
     until(found_silent)
     other = store.start(job.id, "two", 100)
     assert other is not None
-    # The next look tells it and ends the signs of life, before the engine has waited for too long.
-    until(lambda: all(thread.name != "heart" for thread in threading.enumerate()), seconds=10)
+    # The next look tells it, before the engine has waited for too long, and is the last one.
+    until(lambda: False in told, seconds=10)
+    time.sleep(1.0)
+    assert told.count(False) == 1
     engine.go_on.set()
     replica.close(10)
     assert store.get(job.id) == other
