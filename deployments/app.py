@@ -13,6 +13,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+from ray.serve.schema import LoggingConfig
 
 from deployments.generator import Generator
 from deployments.router import Router
@@ -22,6 +23,7 @@ from motion_ray.cluster.serving import (
     ServeArguments,
     ServingSettings,
     bound_host,
+    check_here,
     generator_options,
     known_nodes,
     router_options,
@@ -31,6 +33,9 @@ from motion_ray.cluster.serving_scaling import ByJobs
 from motion_ray.serving.http.config import check_exposure
 
 ROUTER, GENERATOR = "Router", "Generator"
+#: Serve's own lines are JSON too, and without one for every call: ours have more, and generators
+#: call the router once a second.
+LOGGING = LoggingConfig(encoding="JSON", enable_access_log=False)
 REQUESTS = 10_000  # at once, events and waiting replicas included; the API has limits of its own
 
 
@@ -42,13 +47,17 @@ def build(arguments: ServeArguments) -> Application:
 
     Raises:
         ConfigError: a setting is wrong, or the cluster cannot run a generator.
+        KeysError: the file of keys cannot be read.
+        BaseModelError: the base model cannot be loaded.
     """
     settings = settings_from(arguments, known_nodes(), Path.cwd())
+    check_here(settings)
     # Here the answer is a short one; the router asks again, for Serve may be started after this.
     check_exposure(bound_host(), settings.server.keys)
     generator = serve.deployment(
         name=GENERATOR,
         ray_actor_options=generator_options(settings),
+        logging_config=LOGGING,
         graceful_shutdown_timeout_s=CLOSE_S + STOP_S,
         graceful_shutdown_wait_loop_s=0.1,
         health_check_period_s=5.0,
@@ -58,6 +67,7 @@ def build(arguments: ServeArguments) -> Application:
         name=ROUTER,
         num_replicas=1,
         ray_actor_options=router_options(settings),
+        logging_config=LOGGING,
         max_ongoing_requests=REQUESTS,
         graceful_shutdown_timeout_s=STOP_S,
         health_check_period_s=5.0,

@@ -57,6 +57,10 @@ class UnknownMotionError(StoreError):
     """No motion has this name or version."""
 
 
+class BrokenRefError(StoreError):
+    """What a store says about a version is damaged."""
+
+
 class RequestError(MotionRayError):
     """A field of a request to generate is wrong; ``where`` is the field."""
 

@@ -125,6 +125,12 @@ class LocalShelf:
     def __init__(self, root: Path) -> None:
         self._objects, self._refs = root / "objects", root / "refs"
         self._presence = _Presence(f"{root}")
+        with reading(root, StoreError):
+            file = root.exists() and not root.is_dir()
+        if file:
+            raise StoreError(
+                f"{root}", "is no folder", "a store is one, for example demo/run/store"
+            )
         remove_stale(self._objects)
         for name in self.names():
             remove_stale(self._refs / name)

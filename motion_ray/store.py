@@ -19,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from motion_ray.customization.delta import MotionDelta
-from motion_ray.errors import DeltaError, StoreError, UnknownMotionError
+from motion_ray.errors import BrokenRefError, DeltaError, StoreError, UnknownMotionError
 from motion_ray.manifest import canonical_json
 from motion_ray.shelves import LocalShelf, RemoteShelf, Shelf
 
@@ -145,8 +145,9 @@ class DeltaStore:
 
         Raises:
             UnknownMotionError: no such name or version.
-            StoreError: a malformed reference, a damaged ref, or the store cannot be read: also one
-                that had motions and whose place is gone, for example because it is not mounted.
+            BrokenRefError: what the store says about the version is damaged.
+            StoreError: a malformed reference, or the store cannot be read: also one that had
+                motions and whose place is gone, for example because it is not mounted.
         """
         name, version = _parse(reference)
         versions = self._shelf.versions(name)
@@ -197,9 +198,11 @@ class DeltaStore:
             record = DeltaRecord.model_validate(json.loads(data)["record"])
             intact = _seal(record) == data
         except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as fault:
-            raise StoreError(where, "is damaged: not a ref", "publish the motion again") from fault
+            rule = "is damaged: not a ref"
+            raise BrokenRefError(where, rule, "publish the motion again") from fault
         if not intact or (record.name, record.version) != (name, version):
-            raise StoreError(where, "is damaged: its content changed", "publish the motion again")
+            rule = "is damaged: its content changed"
+            raise BrokenRefError(where, rule, "publish the motion again")
         return record
 
 

@@ -17,7 +17,13 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 
 from motion_ray.customization.delta import MotionDelta
-from motion_ray.errors import DeltaError, MotionRayError, StoreError, UnknownMotionError
+from motion_ray.errors import (
+    BrokenRefError,
+    DeltaError,
+    MotionRayError,
+    StoreError,
+    UnknownMotionError,
+)
 from motion_ray.shelves import LocalShelf
 from motion_ray.store import DeltaStore, check_name
 from motion_ray.temporaries import is_temporary
@@ -109,6 +115,12 @@ def test_an_empty_store_says_so(place):
     assert store.list() == []
     with pytest.raises(StoreError, match="has no motion 'wave'; it holds: nothing yet"):
         store.load("wave")
+
+
+def test_a_file_is_no_store(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StoreError, match="file: is no folder; a store is"):
+        DeltaStore(tmp_path / "file")
 
 
 def test_an_unknown_name_or_version_lists_what_there_is(place):
@@ -335,7 +347,7 @@ def test_a_damaged_ref_is_left_out_of_the_list_but_never_passed_over(two, tmp_pa
     (tmp_path / "store" / "refs" / "wave" / "2.json").write_text("{}")
     assert [record.reference for record in two.list()] == ["jump@1", "wave@1"]
     assert "2.json: is damaged" in caplog.text
-    with pytest.raises(StoreError, match=r"2\.json: is damaged"):
+    with pytest.raises(BrokenRefError, match=r"2\.json: is damaged"):
         two.load("wave")  # falling back to version 1 would be another motion than asked for
     assert two.publish(numbered_delta(10), "wave") == "wave@3"
 

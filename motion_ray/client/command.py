@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import json
+import os
 import re
 import sys
 import time
@@ -29,6 +31,7 @@ from motion_ray.client.values import Motion, MotionChoice, Video, VideoOrder
 
 COMMANDS = ("generate", "watch", "list", "cancel", "motions", "publish")
 USE_ERROR, INTERRUPTED = 2, 130
+ALIKE = 0.8  # a prompt of one word and a command that was mistyped
 _MOTION = re.compile(r"(?P<id>[^@=]+)(?:@(?P<version>[1-9][0-9]*))?(?:=(?P<weight>[0-9.]+))?")
 
 
@@ -104,18 +107,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not explicit and args.prompt in COMMANDS:
         print(f"error: the command goes first: {args.prompt} ...", file=sys.stderr)
         return USE_ERROR
+    word = "" if explicit or " " in args.prompt else args.prompt
+    if meant := difflib.get_close_matches(word, COMMANDS, 1, ALIKE):
+        whole = f"to show {args.prompt!r}: generate {printable(args.prompt)}"
+        print(f"error: the command is {meant[0]}; {whole}", file=sys.stderr)
+        return USE_ERROR
     try:
         with Client(args.url) as client:
-            _run(client, args)
+            done = _run(client, args)
+        sys.stdout.flush()
     except ClientError as fault:
-        print(f"error: {printable(str(fault))}", file=sys.stderr)
+        _complain(fault)
         return USE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
-    return 0
+    except BrokenPipeError:  # who read the result has enough of it
+        # What is left is written at the end of the process, to nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0 if done else USE_ERROR
 
 
-def _run(client: Client, args: argparse.Namespace) -> None:
+def _complain(fault: ClientError) -> None:
+    print(f"error: {printable(str(fault))}", file=sys.stderr)
+
+
+def _run(client: Client, args: argparse.Namespace) -> bool:
+    """Whether everything was done; what was not has been told."""
+    done = True
     if args.command == "generate":
         video = client.create(_order(args))
         if args.no_wait:
@@ -126,7 +145,11 @@ def _run(client: Client, args: argparse.Namespace) -> None:
         _finish(client, client.video(args.id), args.out)
     elif args.command == "cancel":
         for each in args.id:
-            print(_video_line(client.cancel(each)))
+            try:
+                print(_video_line(client.cancel(each)))
+            except ClientError as fault:  # the others are to be cancelled nevertheless
+                _complain(fault)
+                done = False
     elif args.command == "list":
         for video in client.videos(args.limit):
             print(_json(video) if args.json else _video_line(video))
@@ -135,6 +158,7 @@ def _run(client: Client, args: argparse.Namespace) -> None:
             print(_json(motion) if args.json else _motion_line(motion))
     else:
         print(_motion_line(_publish(client, args)))
+    return done
 
 
 def _finish(client: Client, video: Video, out: Path | None) -> None:
@@ -198,7 +222,7 @@ def _publish(client: Client, args: argparse.Namespace) -> Motion:
 def _video_line(video: Video) -> str:
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(video.created_at))
     why = f"  ({printable(video.error.message)})" if video.error is not None else ""
-    state = f"{video.status} {video.progress}%"
+    state = f"{'cancelling' if video.cancelling else video.status} {video.progress}%"
     return f"{printable(video.id)}  {printable(state):17} {made}  {printable(video.prompt)}{why}"
 
 

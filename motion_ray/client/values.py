@@ -123,6 +123,7 @@ class Video:
         expires_at: when the server removes it.
         timings: seconds by stage, once it is completed.
         error: if it failed.
+        cancelling: it runs and was told to stop.
     """
 
     id: str
@@ -140,6 +141,7 @@ class Video:
     expires_at: int | None = None
     timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
     error: Failure | None = None
+    cancelling: bool = False
 
     @property
     def final(self) -> bool:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import ray
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 from ray.serve.context import _get_global_client
 
+from motion_ray.backbones.sketch import sketch_backbone
 from motion_ray.backbones.unet3d import EMBEDDED
 from motion_ray.cluster.paths import lasting_path
 from motion_ray.cluster.resources import (
@@ -22,9 +31,12 @@ from motion_ray.cluster.resources import (
 )
 from motion_ray.config_errors import setting_error
 from motion_ray.serving.http.config import ServerConfig
+from motion_ray.serving.keys import ApiKeys
 from motion_ray.serving.settings_file import read_settings, set_setting
 from motion_ray.serving.site import SiteConfig
 from motion_ray.serving.studio import StudioConfig
+
+log = logging.getLogger(__name__)
 
 #: What Ray calls the machine with the head of the cluster. Without a database router and replicas
 #: share files on a local disk, so all of them run on one machine.
@@ -70,6 +82,22 @@ class ServingSettings(BaseModel):
         return {} if somewhere is None else {somewhere: SLIVER}
 
 
+GOOD_ARGUMENTS = {
+    "config": "serving.yaml",
+    "root": "/srv/motion_ray",
+    "base": "puppet",
+    "store": "demo/run/store",
+    "state": "serve-state",
+    "keys": "keys.json",
+    "replicas": 2,
+    "most_replicas": 4,
+    "device": "gpu",
+    "threads": 2,
+    "device_gib": 1.5,
+    "host_gib": 4.0,
+}
+
+
 class ServeArguments(BaseModel):
     """What ``serve run deployments.app:build a=b ...`` takes. All of it may be left out."""
 
@@ -95,6 +123,19 @@ class ServeArguments(BaseModel):
     threads: int | None = Field(default=None, description="CPU cores of each generator")
     device_gib: float | None = Field(default=None, description="for motions ready for exchange")
     host_gib: float | None = Field(default=None, description="for motions in host memory")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explained(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Serve validates them itself, and shows what is raised.
+
+        Raises:
+            ConfigError: one is wrong.
+        """
+        try:
+            return handler(values)
+        except ValidationError as fault:
+            raise setting_error(fault, cls, values, GOOD_ARGUMENTS) from None
 
 
 def settings_from(arguments: ServeArguments, nodes: Nodes, here: Path) -> ServingSettings:
@@ -136,8 +177,17 @@ def _equipped(
 ) -> ServingSettings:
     """With the device and the cores that each generator gets on the machines they may be on."""
     there = [node for node in nodes if settings.place.keys() <= node.get("Resources", {}).keys()]
-    share = arguments.threads or _share(there, settings.replicas)
+    # For as many as there may be: more cores for each would keep others from coming.
+    share = arguments.threads or _share(there, settings.most_replicas or settings.replicas)
     found = choose_resources(there, arguments.device, share)
+    room = count_workers(there, found)
+    if room < settings.replicas:
+        log.warning(
+            "there is room for %d of %d generators with %s each: the others wait for machines",
+            room,
+            settings.replicas,
+            found,
+        )
     studio = settings.studio.model_copy(update={"device": found.device, "threads": found.threads})
     return settings.model_copy(update={"studio": studio})
 
@@ -160,6 +210,20 @@ def generator_options(settings: ServingSettings) -> dict[str, Any]:
 def router_options(settings: ServingSettings) -> dict[str, Any]:
     """The same of the router, which is there even when generators have taken all cores."""
     return {"num_cpus": 0, "resources": settings.place}
+
+
+def check_here(settings: ServingSettings) -> None:
+    """Look at what a server needs before one is started on this machine; on a cluster that runs
+    already it may lie where only others see it.
+
+    Raises:
+        KeysError: the file of keys cannot be read.
+        BaseModelError: the base model cannot be loaded.
+    """
+    if not ray.is_initialized():
+        sketch_backbone(settings.site.base)
+        if settings.server.keys is not None:
+            ApiKeys.load(settings.server.keys)
 
 
 def bound_host() -> str:

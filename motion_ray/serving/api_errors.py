@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from motion_ray.errors import (
     AmbiguousTokenError,
+    BrokenRefError,
     Cancelled,
     DeltaError,
     GpuMemoryError,
@@ -100,6 +101,7 @@ _ANSWERS: tuple[tuple[type[MotionRayError], _Answer], ...] = (
     (RequestError, _Answer(422, INVALID, "invalid_value")),
     (UnknownMotionError, _Answer(404, INVALID, "motion_not_found")),
     (DeltaError, _Answer(422, INVALID, "motion_broken")),
+    (BrokenRefError, _Answer(422, INVALID, "motion_broken")),
     (StoreError, _Answer(503, SERVER, "store_unavailable", hidden=True)),
     (GpuMemoryError, _Answer(413, INVALID, "out_of_memory")),
     (NonFiniteVideoError, _Answer(422, INVALID, "not_finite")),
@@ -155,8 +157,8 @@ def _subject(fault: MotionRayError) -> str:
     """What the sentence is about: not ``where`` of all errors, for it may be a path."""
     if isinstance(fault, UnknownMotionError):
         return "the store "
-    if isinstance(fault, DeltaError):
-        return "the motion: "
+    if isinstance(fault, DeltaError | BrokenRefError):
+        return f"{fault.where}: " if fault.where.startswith("motion ") else "the motion: "
     return f"{fault.where}: "
 
 

@@ -16,7 +16,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from motion_ray.errors import MotionRayError, PoolBusyError, StoreError, UnknownMotionError
+from motion_ray.errors import (
+    BrokenRefError,
+    MotionRayError,
+    PoolBusyError,
+    StoreError,
+    UnknownMotionError,
+)
 from motion_ray.serving.api_errors import job_failure
 from motion_ray.serving.fleet import Fleet, Member
 from motion_ray.serving.http.ports import ReplicaState
@@ -308,7 +314,7 @@ class Dispatcher:
     def _missed(self, replica: str, number: int, fault: MotionRayError) -> None:
         """An order that nobody waits for failed: a pin that may do better is ordered again."""
         log.warning("replica %s could not follow an order about a motion: %s", replica, fault)
-        if isinstance(fault, UnknownMotionError) or not isinstance(
+        if isinstance(fault, UnknownMotionError | BrokenRefError) or not isinstance(
             fault, (PoolBusyError, StoreError)
         ):
             return

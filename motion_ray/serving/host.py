@@ -165,9 +165,14 @@ class HostTier:
         return delta, True
 
     def _verified(self, record: DeltaRecord) -> MotionDelta:
-        delta = self._source.load(record)
-        delta.check_base(self._fingerprint)
-        delta.check_fits(self._base)
+        try:
+            delta = self._source.load(record)
+            delta.check_base(self._fingerprint)
+            delta.check_fits(self._base)
+        except DeltaError as fault:
+            # Of a mix: of which motion. Its place is for the log, where the cause is told as well.
+            where = f"motion {record.reference}"
+            raise type(fault)(where, fault.rule, fault.fix) from fault
         if self._pinned:
             delta = MotionDelta(delta.header, pinned(delta.tensors), delta.digest)
         return delta

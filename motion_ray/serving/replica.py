@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from motion_ray.errors import (
     BaseModelError,
+    BrokenRefError,
     Cancelled,
     ConfigError,
     DeltaError,
@@ -62,6 +63,7 @@ FINAL = (
     RequestError,
     DeltaError,
     UnknownMotionError,
+    BrokenRefError,
     PoolError,
     ConfigError,  # a size that the decoder cannot make
     BaseModelError,  # a token that the base's tokenizer does not know

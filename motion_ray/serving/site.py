@@ -7,6 +7,7 @@ them see, and the jobs are in a database.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from motion_ray.backbones.unet3d import EMBEDDED, UNet3DBackbone
-from motion_ray.errors import JobStoreError
+from motion_ray.errors import JobStoreError, StoreError
 from motion_ray.files import create_bytes_exclusive
 from motion_ray.manifest import reading
 from motion_ray.serving.catalog import MotionCatalog
@@ -27,6 +28,8 @@ from motion_ray.serving.results import ResultFolder
 from motion_ray.serving.sql_jobs import SqlJobStore
 from motion_ray.serving.sqlite_jobs import SqliteJobStore
 from motion_ray.store import DeltaStore
+
+log = logging.getLogger(__name__)
 
 
 class SiteConfig(BaseModel):
@@ -99,6 +102,7 @@ def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) 
         JobStoreError: nor the one of jobs; or it belongs to another base model.
     """
     deltas = DeltaStore(config.store)
+    _tell_of(deltas)
     # A job does not say for which base it is: all that lie in a folder are for the same one.
     if _first(config.state / "base.txt", backbone.fingerprint) != backbone.fingerprint:
         rule = "its jobs and videos are of another base model"
@@ -112,6 +116,15 @@ def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) 
         state=config.state,
         several=config.jobs is not None,
     )
+
+
+def _tell_of(deltas: DeltaStore) -> None:
+    """Say that there are no motions: whoever mistyped the place would look for them for long."""
+    try:
+        if not deltas.versions():
+            log.warning("%s: holds no motions yet", deltas.uri)
+    except StoreError as fault:  # it may be reached later
+        log.warning("the store of motions cannot be read now: %s", fault)
 
 
 def _open_jobs(config: SiteConfig, retention_s: float) -> SqlJobStore:

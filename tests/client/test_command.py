@@ -82,6 +82,44 @@ def test_jobs_are_cancelled_by_their_ids(here: Live, capsys):
     assert "was cancelled" in capsys.readouterr().err
 
 
+def test_one_that_cannot_be_cancelled_keeps_no_other_from_it(here: Live, capsys):
+    here.toy.engine.go_on.clear()
+    main([PROMPT, "--no-wait"])
+    video = capsys.readouterr().out.strip()
+    assert main(["cancel", "video_nothere", video]) == 2
+    said = capsys.readouterr()
+    assert "there is no such job" in said.err and said.out.startswith(video)
+    assert here.toy.jobs.get(video).cancelling or here.toy.jobs.get(video).state.final
+
+
+def test_a_job_that_is_to_stop_is_shown_as_such(here: Live, capsys):
+    here.toy.engine.go_on.clear()
+    main([PROMPT, "--no-wait"])
+    video = capsys.readouterr().out.strip()
+    assert here.toy.engine.entered.wait(20)
+    assert main(["cancel", video]) == 0
+    assert " cancelling " in capsys.readouterr().out
+    here.toy.engine.go_on.set()
+
+
+@pytest.mark.parametrize(("word", "meant"), [("lst", "list"), ("cancle", "cancel")])
+def test_a_mistyped_command_makes_no_video(here: Live, capsys, word: str, meant: str):
+    assert main([word]) == 2
+    assert f"the command is {meant}; to show '{word}': generate {word}" in capsys.readouterr().err
+    assert not here.toy.jobs.page().jobs
+    assert main(["generate", word, "--no-motion", "--no-wait"]) == 0
+
+
+def test_who_reads_only_the_beginning_is_enough(here: Live):
+    """As head does."""
+    command = [sys.executable, "-m", "motion_ray.client", "motions", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == b""
+
+
 def test_a_motion_is_published(here: Live, capsys, tmp_path):
     toy_delta(9, token="zwx").save(tmp_path / "delta")
     assert main(["publish", f"{tmp_path / 'delta'}", "--name", "jump"]) == 0

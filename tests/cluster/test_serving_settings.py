@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from pydantic import ValidationError
 
 from deployments.app import build
 from motion_ray.cluster.serving import (
@@ -22,7 +21,7 @@ from motion_ray.cluster.serving import (
     settings_from,
 )
 from motion_ray.cluster.serving_scaling import JOBS, WAITING, ByJobs
-from motion_ray.errors import ConfigError
+from motion_ray.errors import BaseModelError, ConfigError, KeysError
 from motion_ray.serving.http.standalone import StandaloneConfig
 
 HERE = Path("/srv")
@@ -132,6 +131,42 @@ def test_or_on_those_that_have_a_resource(tmp_path: Path) -> None:
     assert generator_options(found) == {"num_cpus": 1, "resources": {"serving": 0.001}}
 
 
+def test_there_is_room_for_as_many_as_may_come() -> None:
+    """Or the first one would have all cores, and no other could be started."""
+    for most, cores in ((None, 2), (2, 1), (8, 1)):
+        found = settings_from(ServeArguments(most_replicas=most), [node(2)], HERE)
+        assert found.studio.threads == cores
+
+
+def test_more_than_have_room_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    settings_from(ServeArguments(replicas=2), [node(2)], HERE)
+    assert not caplog.text
+    settings_from(ServeArguments(replicas=5), [node(2)], HERE)
+    assert "there is room for 2 of 5 generators with 1 CPU core each" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "fix"),
+    [
+        ({"replica": "2"}, "replica", "known here: base, config, device"),
+        ({"replicas": "two"}, "replicas", "got 'two', for example replicas=2"),
+        ({"device": "quantum"}, "device", "got 'quantum', for example device=gpu"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(words: dict[str, str], where: str, fix: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ServeArguments.model_validate(words)
+    assert caught.value.where == where and caught.value.fix.startswith(fix)
+
+
+def test_what_a_server_on_this_machine_needs_is_looked_at_before(tmp_path: Path) -> None:
+    root = tmp_path.as_posix()
+    with pytest.raises(KeysError, match="cannot be read"):
+        build(ServeArguments(root=Path(root), keys=Path("nofile.json")))
+    with pytest.raises(BaseModelError, match="nosuch"):
+        build(ServeArguments(root=Path(root), base="nosuch"))
+
+
 def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
     for jobs in (
         "postgresql://me:hunter2@db/jobs",
@@ -147,9 +182,10 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
             settings_from(ServeArguments(jobs=jobs), [node(8)], HERE)
         assert caught.value.where == "site.jobs"
         assert "hunter2" not in "".join(traceback.format_exception(caught.value))
-        with pytest.raises(ValidationError) as refused:
-            ServeArguments.model_validate({"jbos": jobs})
-        assert "hunter2" not in str(refused.value)
+        for wrong in ({"jbos": jobs}, {"jobs": [jobs]}):
+            with pytest.raises(ConfigError) as refused:
+                ServeArguments.model_validate(wrong)
+            assert "hunter2" not in "".join(traceback.format_exception(refused.value))
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,16 @@ class Api:
         ]
 
 
+def log_of(deployment: str) -> list[str]:
+    """Lines on standard error."""
+    from ray._private.worker import _global_node
+
+    assert _global_node is not None
+    logs = Path(_global_node.get_session_dir_path(), "logs")
+    [file] = logs.glob(f"worker-*-{process(deployment).pid}.err")
+    return file.read_text().splitlines()
+
+
 def process(deployment: str) -> psutil.Process:
     """The process of a deployment of our application, in the cluster that this process started."""
     name = f"ServeReplica:motion_ray:{deployment}"
@@ -177,6 +187,19 @@ def test_an_answer_has_one_request_id(api: Api) -> None:
     request = urllib.request.Request(f"{api.address}/v1/models", headers={"X-Request-Id": "abc"})
     with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.headers.get_all("X-Request-Id") == ["abc"]
+
+
+def test_logs_are_lines_of_json_and_as_many_as_there_are_events(api: Api) -> None:
+    """Beside a few of Ray's. Not one for every call that a generator makes."""
+    job = api.generate()
+    api.ended(job)
+    router = log_of("Router")
+    until(lambda: any(job in line for line in log_of("Generator")))
+    assert not [line for line in router if " exchange " in line]
+    ours = [json.loads(line) for line in router if line.startswith("{")]
+    assert any(line.get("job") == job and "request_id" in line for line in ours)
+    others = [line for line in router if not line.startswith(("{", ":"))]
+    assert len(others) < len(ours)
 
 
 def test_a_running_job_is_cancelled_and_the_next_one_starts(api: Api) -> None:

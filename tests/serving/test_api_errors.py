@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from motion_ray import errors
 from motion_ray.errors import (
     AmbiguousTokenError,
+    BrokenRefError,
     DeltaError,
     IdempotencyError,
     JobExpiredError,
@@ -49,6 +50,14 @@ SECRET = "/srv/secret/path"
         (AmbiguousTokenError("motions", "two"), 422, "ambiguous_token", "motions", "two"),
         (UnknownMotionError(SECRET, "has no x"), 404, "motion_not_found", None, "store has no x"),
         (DeltaError(SECRET, "is damaged"), 422, "motion_broken", None, "the motion: is damaged"),
+        (DeltaError("motion m@1", "is damaged"), 422, "motion_broken", None, "motion m@1: is dam"),
+        (
+            BrokenRefError(SECRET, "is damaged"),
+            422,
+            "motion_broken",
+            None,
+            "the motion: is damaged",
+        ),
         (PoolBusyError("device tier", "full"), 503, "pool_busy", None, "device tier: full"),
         (QuotaError("your key", "too many", "", 60), 429, "quota_exceeded", None, "too many"),
         (OverloadedError("the queue", "is full", "", 5), 429, "queue_full", None, "is full"),

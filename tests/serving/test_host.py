@@ -60,6 +60,6 @@ def test_damage_is_remembered(base, tmp_path):
     (tmp_path / "objects" / record.sha256 / "header.json").write_text("{}")
     pool = MotionPool(StoreSource(store), base)
     for _ in range(2):
-        with pytest.raises(DeltaError, match="is damaged"):
+        with pytest.raises(DeltaError, match=r"^motion wave@1: .*is damaged"):
             pool.lease(single(record))
     assert (pool.statistics().broken, pool.statistics().refused) == (1, 1)

@@ -88,5 +88,6 @@ def check_exposure(host: str, keys: Path | None) -> None:
     """
     if keys is None and not is_loopback(host):
         rule = f"{host!r} can be reached by others, and there are no API keys"
-        fix = "bind to 127.0.0.1, or make a key: python -m motion_ray.serving.keys create"
+        make = "python -m motion_ray.serving.keys create NAME --file keys.json"
+        fix = f"bind to 127.0.0.1, or make a key ({make}) and name its file as keys"
         raise ConfigError("host", rule, fix)

@@ -57,7 +57,8 @@ BODY: dict[str, Any] = {
                         "description": f"three files, named {', '.join(FILES)}",
                     },
                 },
-            }
+            },
+            "example": {"id": "dabbing", "files": [f"(content of {file})" for file in FILES]},
         },
         JSON: {"schema": Registration.model_json_schema()},
     },

@@ -261,4 +261,6 @@ def test_the_openapi_document_says_what_an_upload_is(client):
     paths = client.get("/openapi.json").json()["paths"]
     content = paths["/v1/motions"]["post"]["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", "application/json"}
-    assert json.dumps(content).count("safetensors") == 1
+    upload = content["multipart/form-data"]
+    assert json.dumps(upload["schema"]).count("safetensors") == 1
+    assert len(upload["example"]["files"]) == 3

@@ -11,6 +11,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from motion_ray.backbones.sketch import sketch_backbone
 from motion_ray.config import ClipConfig
 from motion_ray.data.video import probe, read_clip
 from motion_ray.errors import JobStoreError
@@ -18,6 +19,7 @@ from motion_ray.serving.http.__main__ import LISTENING, arguments, main, setting
 from motion_ray.serving.http.app import create_app
 from motion_ray.serving.http.config import ServerConfig
 from motion_ray.serving.http.standalone import LocalSite, StandaloneConfig, open_services
+from motion_ray.serving.site import SiteConfig, open_site
 from tests.serving.http.calls import URL, error
 from tests.waiting import until
 
@@ -82,6 +84,14 @@ def test_a_server_that_admits_no_job_starts(tmp_path):
         server=ServerConfig(queued=0),
     )
     assert open_services(settings, "cpu").profile is not None
+
+
+def test_a_store_without_motions_is_told_of(tmp_path, caplog):
+    """Whoever mistyped its place would look for them for long."""
+    sketch, _ = sketch_backbone("puppet")
+    site = SiteConfig(store=f"{tmp_path}/typo", state=tmp_path / "state")
+    open_site(site, 100, sketch).jobs.close()
+    assert f"{tmp_path}/typo: holds no motions yet" in caplog.text
 
 
 def test_motions_of_a_distant_store_are_kept_on_this_machine(tmp_path):
