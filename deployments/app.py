@@ -33,8 +33,8 @@ from motion_ray.cluster.serving_scaling import ByJobs
 from motion_ray.serving.http.config import check_exposure
 
 ROUTER, GENERATOR = "Router", "Generator"
-#: Serve's own lines are JSON too, and without one for every call: ours have more, and generators
-#: call the router once a second.
+#: In Serve's own files JSON too; and no line for every call: ours have more, and generators call
+#: the router once a second.
 LOGGING = LoggingConfig(encoding="JSON", enable_access_log=False)
 REQUESTS = 10_000  # at once, events and waiting replicas included; the API has limits of its own
 
@@ -50,8 +50,9 @@ def build(arguments: ServeArguments) -> Application:
         KeysError: the file of keys cannot be read.
         BaseModelError: the base model cannot be loaded.
     """
-    settings = settings_from(arguments, known_nodes(), Path.cwd())
-    check_here(settings)
+    nodes = known_nodes()
+    settings = settings_from(arguments, nodes, Path.cwd())
+    check_here(settings, nodes)
     # Here the answer is a short one; the router asks again, for Serve may be started after this.
     check_exposure(bound_host(), settings.server.keys)
     generator = serve.deployment(

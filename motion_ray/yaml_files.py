@@ -28,8 +28,9 @@ def read_yaml(path: Path, example: str) -> Any:
         raise ConfigError(path, rule, example) from None
     except UnicodeDecodeError:
         raise ConfigError(path, "is not UTF-8 text", "save it as UTF-8") from None
-    # Dates that do not exist, such as 2024-02-30, and many brackets raise what is no YAMLError.
-    except (yaml.YAMLError, ValueError, RecursionError) as fault:
+    # Dates that do not exist, such as 2024-02-30, values that are none of their tag, such as
+    # !!bool x, and many brackets raise what is no YAMLError.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as fault:
         raise ConfigError(path, f"is not valid YAML ({_explained(fault)})", example) from None
 
 
@@ -56,11 +57,12 @@ def _explained(fault: Exception) -> str:
     password, whose odd characters are at fault.
     """
     if isinstance(fault, yaml.MarkedYAMLError) and fault.problem_mark is not None:
-        problem = re.sub(r" (tag|alias) '.*'", r" \1", fault.problem or "it ends too early")
+        problem = fault.problem or "it ends too early"
+        problem = re.sub(r"\b(tag handle|tag|alias|anchor) [^a-z].*", r"\1", problem)
         mark = fault.problem_mark
         return f"{problem} in line {mark.line + 1}, column {mark.column + 1}"
     if isinstance(fault, yaml.YAMLError):
         return str(fault).splitlines()[0]
     if isinstance(fault, RecursionError):
         return "it is nested too deeply"
-    return "a number or a date in it does not exist"
+    return "a number, a date or a value with a tag in it does not exist"

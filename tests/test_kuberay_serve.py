@@ -54,7 +54,7 @@ def test_each_worker_node_holds_exactly_one_generator(workers: int) -> None:
     asked = generator_options(found)
     limits = container(WORKERS)["resources"]["limits"]
     assert asked["num_gpus"] == 1 == int(limits["nvidia.com/gpu"])
-    assert 1 <= asked["num_cpus"] <= int(limits["cpu"]) and asked["resources"] == {}
+    assert asked["num_cpus"] == 4 <= int(limits["cpu"]) and asked["resources"] == {}
     assert router_options(found) == {"num_cpus": 0, "resources": {}}
     assert WORKERS["minReplicas"] <= found.replicas
     assert found.most_replicas == WORKERS["maxReplicas"] and CLUSTER["enableInTreeAutoscaling"]

@@ -30,8 +30,8 @@ from motion_ray.client.faults import ClientError
 from motion_ray.client.values import Motion, MotionChoice, Video, VideoOrder
 
 COMMANDS = ("generate", "watch", "list", "cancel", "motions", "publish")
-USE_ERROR, INTERRUPTED = 2, 130
-ALIKE = 0.8  # a prompt of one word and a command that was mistyped
+USE_ERROR, INTERRUPTED, CUT_OFF = 2, 130, 141
+ALIKE = 0.83  # a prompt of one word and a command that was mistyped
 _MOTION = re.compile(r"(?P<id>[^@=]+)(?:@(?P<version>[1-9][0-9]*))?(?:=(?P<weight>[0-9.]+))?")
 
 
@@ -99,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0, 2 if it could not be done, 130 after Ctrl-C.
+        The exit code: 0, 2 if it could not be done, 130 after Ctrl-C, 141 if nobody reads what is
+        written, for other commands than a list.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     explicit = bool(given) and given[0] in (*COMMANDS, "-h", "--help")
@@ -121,10 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # who read the result has enough of it
-        # What is left is written at the end of the process, to nobody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:  # who read what we write has enough of it
+        for stream in (sys.stdout, sys.stderr):  # what is left is written at our end, to nobody
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 0 if args.command in ("list", "motions") else CUT_OFF
     return 0 if done else USE_ERROR
 
 

@@ -60,7 +60,7 @@ def choose_resources(
     with_gpu = [node for node in alive if node.get("GPU", 0) >= 1 and node.get("CPU", 0) >= 1]
     if wanted == "gpu" or (wanted == "auto" and with_gpu):
         # A fair share per GPU, so that all GPUs of a node can be used at once.
-        share = max((int(node["CPU"] // node["GPU"]) for node in with_gpu), default=1)
+        share = max((int(node["CPU"] // node["GPU"]) for node in with_gpu), default=threads or 1)
         return WorkerResources("gpu", max(1, min(share, threads or GPU_LOADERS)))
     most = max((int(node.get("CPU", 0)) for node in alive), default=0)
     if most < 1:

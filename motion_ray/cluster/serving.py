@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import click
 import ray
 import torch
 from pydantic import (
@@ -29,6 +30,7 @@ from motion_ray.cluster.resources import (
     choose_resources,
     count_workers,
 )
+from motion_ray.cluster.session import LAST_CLUSTER, ray_folder
 from motion_ray.config_errors import setting_error
 from motion_ray.serving.http.config import ServerConfig
 from motion_ray.serving.keys import ApiKeys
@@ -176,18 +178,12 @@ def _equipped(
     settings: ServingSettings, arguments: ServeArguments, nodes: Nodes
 ) -> ServingSettings:
     """With the device and the cores that each generator gets on the machines they may be on."""
-    there = [node for node in nodes if settings.place.keys() <= node.get("Resources", {}).keys()]
-    # For as many as there may be: more cores for each would keep others from coming.
-    share = arguments.threads or _share(there, settings.most_replicas or settings.replicas)
-    found = choose_resources(there, arguments.device, share)
-    room = count_workers(there, found)
-    if room < settings.replicas:
-        log.warning(
-            "there is room for %d of %d generators with %s each: the others wait for machines",
-            room,
-            settings.replicas,
-            found,
-        )
+    there = _allowed(settings, nodes)
+    found = choose_resources(there, arguments.device, arguments.threads)
+    if found.device == "cpu" and arguments.threads is None:
+        # For as many as there may be: more cores for each would keep others from coming.
+        share = _share(there, settings.most_replicas or settings.replicas)
+        found = choose_resources(there, "cpu", share)
     studio = settings.studio.model_copy(update={"device": found.device, "threads": found.threads})
     return settings.model_copy(update={"studio": studio})
 
@@ -212,18 +208,45 @@ def router_options(settings: ServingSettings) -> dict[str, Any]:
     return {"num_cpus": 0, "resources": settings.place}
 
 
-def check_here(settings: ServingSettings) -> None:
-    """Look at what a server needs before one is started on this machine; on a cluster that runs
-    already it may lie where only others see it.
+def check_here(settings: ServingSettings, nodes: Nodes) -> None:
+    """Look at what a server needs before it is deployed, as far as that can be seen from here.
+
+    Args:
+        settings: of the deployment.
+        nodes: what :func:`known_nodes` returns.
 
     Raises:
         KeysError: the file of keys cannot be read.
         BaseModelError: the base model cannot be loaded.
     """
-    if not ray.is_initialized():
+    alone = not (ray.is_initialized() or _joins_a_cluster())
+    if alone:  # files of a cluster may lie where only its machines see them
         sketch_backbone(settings.site.base)
         if settings.server.keys is not None:
             ApiKeys.load(settings.server.keys)
+    if alone or ray.is_initialized():
+        asked = WorkerResources(settings.studio.device, settings.studio.threads)
+        room = count_workers(_allowed(settings, nodes), asked)
+        if room < settings.replicas:
+            log.warning(
+                "there is room for %d of %d generators with %s each: the others wait for machines",
+                room,
+                settings.replicas,
+                asked,
+            )
+
+
+def _joins_a_cluster() -> bool:
+    """Whether ``serve run``, which builds an application before that, will find a cluster."""
+    command = click.get_current_context(silent=True)
+    named = None if command is None else command.params.get("address")
+    there = (ray_folder() / LAST_CLUSTER).exists()
+    return bool(named or os.environ.get("RAY_ADDRESS") or there)
+
+
+def _allowed(settings: ServingSettings, nodes: Nodes) -> list[Any]:
+    """Machines on which generators may be."""
+    return [node for node in nodes if settings.place.keys() <= node.get("Resources", {}).keys()]
 
 
 def bound_host() -> str:

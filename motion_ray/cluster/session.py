@@ -24,6 +24,7 @@ from motion_ray.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 200 * 2**20  # nothing but events and small results passes through it
+LAST_CLUSTER = "ray_current_cluster"  # where Ray notes its address
 CONNECT_SECONDS = 10.0
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
@@ -121,7 +122,7 @@ def _existing_cluster(address: str) -> Iterator[ClusterSession]:
             f"{address} --working-dir . -- python -m jobs.customize ...",
         )
     if address == "auto":
-        forget_dead_cluster(Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray")
+        forget_dead_cluster(ray_folder())
     else:
         _require_listener(address)
     import ray
@@ -151,6 +152,11 @@ def _require_listener(address: str) -> None:
         raise _unreachable(address, f"nothing answers there ({error})") from error
 
 
+def ray_folder() -> Path:
+    """Where Ray keeps what is temporary, unless it is told otherwise."""
+    return Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray"
+
+
 def forget_dead_cluster(folder: Path) -> None:
     """Remove Ray's note of the last cluster of this machine if nothing answers there any more.
 
@@ -160,7 +166,7 @@ def forget_dead_cluster(folder: Path) -> None:
     Args:
         folder: Ray's temporary folder.
     """
-    note = folder / "ray_current_cluster"
+    note = folder / LAST_CLUSTER
     try:
         host, _, port = note.read_text().strip().rpartition(":")
     except FileNotFoundError:

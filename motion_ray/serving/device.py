@@ -18,7 +18,7 @@ from motion_ray.customization.delta import MotionDelta
 from motion_ray.errors import MotionRayError, PoolError
 from motion_ray.serving.blending import Prepared, blend, plan_blend
 from motion_ray.serving.flights import SingleFlight
-from motion_ray.serving.host import HostTier
+from motion_ray.serving.host import HostTier, naming
 from motion_ray.serving.mix import Mix
 from motion_ray.serving.negative import NegativeCache
 from motion_ray.serving.tier import Tier, TierStatistics
@@ -205,7 +205,8 @@ class DeviceTier:
         if prepared is not None:  # another flight ended between our look and our start
             return prepared
         for part in mix.parts:
-            self._broken.check(part.record.sha256)
+            with naming(part.record):
+                self._broken.check(part.record.sha256)
         started = self._clock()
         with contextlib.ExitStack() as stack:
             deltas = [

@@ -25,6 +25,19 @@ from motion_ray.store import DeltaRecord
 log = logging.getLogger(__name__)
 
 
+@contextlib.contextmanager
+def naming(record: DeltaRecord) -> Iterator[None]:
+    """Errors about a delta name the motion that was asked for: one would not know which of a mix.
+
+    Raises:
+        DeltaError: as inside.
+    """
+    try:
+        yield
+    except DeltaError as fault:
+        raise type(fault)(f"motion {record.reference}", fault.rule, fault.fix) from fault
+
+
 class HostTier:
     """Deltas in host memory; safe for threads.
 
@@ -97,7 +110,8 @@ class HostTier:
             UnknownMotionError: the version was withdrawn.
             StoreError: the store cannot be read.
         """
-        delta, kept = self._hold(record, count)
+        with naming(record):
+            delta, kept = self._hold(record, count)
         try:
             yield delta
         finally:
@@ -152,6 +166,7 @@ class HostTier:
             except DeltaError as fault:
                 # Nothing else is about the content: a store may be out of reach, a name withdrawn
                 # under which another one, or the next publication, has the same content.
+                log.warning("%s cannot be used: %s", record.reference, fault)
                 self._broken.add(record.sha256, fault)
                 raise
             seconds = self._clock() - started
@@ -165,14 +180,9 @@ class HostTier:
         return delta, True
 
     def _verified(self, record: DeltaRecord) -> MotionDelta:
-        try:
-            delta = self._source.load(record)
-            delta.check_base(self._fingerprint)
-            delta.check_fits(self._base)
-        except DeltaError as fault:
-            # Of a mix: of which motion. Its place is for the log, where the cause is told as well.
-            where = f"motion {record.reference}"
-            raise type(fault)(where, fault.rule, fault.fix) from fault
+        delta = self._source.load(record)
+        delta.check_base(self._fingerprint)
+        delta.check_fits(self._base)
         if self._pinned:
             delta = MotionDelta(delta.header, pinned(delta.tensors), delta.digest)
         return delta

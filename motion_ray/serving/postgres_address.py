@@ -15,11 +15,11 @@ SCHEMES = ("postgresql://", "postgres://")
 GOOD = "postgresql://motion_ray@db.internal/motion_ray"
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_WORD = r"[\w.~+%-]*"
+_WORD = r"(?:[\w.~+-]|%(?!00)[0-9a-fA-F]{2})*"
 _HOST = rf"(?:{_WORD}|\[[0-9a-fA-F:.]+\])(?::\d{{0,5}})?"
 _ADDRESS = re.compile(
     rf"postgres(?:ql)?://(?:(?P<user>{_WORD})@)?{_HOST}(?:,{_HOST})*(?:/(?P<name>{_WORD}))?"
-    r"(?:\?(?P<settings>[^?#\s]*))?",
+    r"(?:\?(?P<settings>(?:[^?#%\s]|%(?!00)[0-9a-fA-F]{2})*))?",
     re.ASCII,
 )
 #: Of files, all but the one that a debugger would want; "system" are the authorities it trusts.
@@ -53,13 +53,15 @@ def check_url(url: str) -> str:
         raise ValueError(f"an address of a PostgreSQL database begins so: {GOOD}")
     match = _ADDRESS.fullmatch(url)
     # Written as %3A a ":" in an account is one of its letters for libpq, and for people a password.
-    if match is None or re.search(r"[:=@\s]", unquote(match["name"] or "")) or _colon(match):
+    if match is None or re.search(r"[:=@]", unquote(match["name"] or "")) or _colon(match):
         raise _not_taken(url)
-    for part in filter(None, (match["settings"] or "").split("&")):
+    for part in match["settings"].split("&") if match["settings"] else ():
         name, is_set, value = part.partition("=")
-        if name not in _NAMES or not is_set:
+        if name not in _NAMES or not is_set or "=" in value:
             raise _not_taken(url)
         value = unquote(value)
+        if name not in _FILES and name != "hostaddr" and _odd(name, value):
+            raise _not_taken(url)
         if name in _FILES and not value.startswith("/") and (name, value) != _SYSTEM:
             raise ValueError(
                 f"{name} is not absolute, and the folders of all processes differ,"
@@ -91,6 +93,11 @@ def shown(url: str, schema: str) -> str:
 
 def _colon(match: re.Match[str]) -> bool:
     return ":" in unquote(match["user"] or "")
+
+
+def _odd(name: str, value: str) -> bool:
+    """Whether it may be an account, or an address of its own: errors of libpq repeat values."""
+    return ":" in value or "password" in value.casefold() or (name == "host" and "@" in value)
 
 
 def _not_taken(url: str) -> ValueError:

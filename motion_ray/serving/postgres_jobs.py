@@ -146,11 +146,13 @@ class PostgresDatabase:
                 self._pool.putconn(connection)
 
     def _try_on(self, pool: ConnectionPool[Any]) -> None:
-        """Have a pool that gave up connecting begin anew, and not only when the next one asks:
-        those who wait may have long to go.
+        """Have a pool that gave up connecting begin anew while somebody waits, and not only when
+        the next one asks.
         """
         from psycopg_pool import PoolClosed, PoolTimeout
 
+        if not pool.get_stats().get("requests_waiting"):
+            return
         with contextlib.suppress(PoolTimeout, PoolClosed):
             pool.putconn(pool.getconn(timeout=0.01))
 
@@ -166,20 +168,20 @@ class PostgresDatabase:
             "keepalives_count": 3,
             "tcp_user_timeout": SILENT_S * 1000,
             "application_name": "motion_ray",
+            "target_session_attrs": "read-write",
         }
-        words["target_session_attrs"] = "read-write"
         words = {name: value for name, value in words.items() if name not in names_in(url)}
         try:
             connect(url, **words).close()  # a pool would not say why it cannot
         except ProgrammingError:  # which would repeat a part of the address
-            fix = "check what stands after its ?"
+            fix = "check its spelling"
             raise JobStoreError(self.where, "is no address that libpq reads", fix) from None
         return ConnectionPool(
             url,
             min_size=1,
             max_size=MOST_CONNECTIONS,
             timeout=self._busy_s,
-            reconnect_timeout=RETRY_S,  # growing pauses; the next round begins with a short one
+            reconnect_timeout=RETRY_S,  # then the pauses, which grow, are short again
             reconnect_failed=self._try_on,
             configure=self._configure,
             check=self._check,

@@ -161,8 +161,8 @@ def _agree(state: Path, found: str, mine: str) -> None:
 
 
 def _names(folder: Path) -> set[str]:
-    """What is in a folder. A network filesystem remembers for a while that something was not there,
-    but not when it is asked for all of it.
+    """What is in a folder: a network filesystem may remember for a while that one file was not
+    there.
     """
     with reading(folder, JobStoreError):
         return set(os.listdir(folder))

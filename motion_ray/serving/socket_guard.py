@@ -20,8 +20,9 @@ from dataclasses import dataclass
 @dataclass(eq=False)
 class _Use:
     socket: socket.socket
+    seconds: float
     until: float  # monotonic seconds
-    over: bool = False
+    over: str = ""  # why it was shut
 
 
 class SocketGuard:
@@ -41,7 +42,7 @@ class SocketGuard:
         """Shut what is in use, and end the thread."""
         with self._changed:
             self._closed = True
-            self._shut(float("inf"))
+            self._shut(float("inf"), "it was closed meanwhile")
             self._changed.notify_all()
 
     @contextlib.contextmanager
@@ -58,13 +59,13 @@ class SocketGuard:
         """
         # A descriptor of its own: the number of the other one may be another socket's by then.
         with socket.socket(fileno=os.dup(fileno)) as ours:
-            use = _Use(ours, time.monotonic() + seconds)
+            use = _Use(ours, seconds, time.monotonic() + seconds)
             try:
                 self._add(use)
                 yield
             except Exception as fault:
                 if use.over:
-                    raise TimeoutError(f"no answer within {seconds:g} seconds") from fault
+                    raise TimeoutError(use.over) from fault
                 raise
             finally:
                 with self._changed:
@@ -83,9 +84,9 @@ class SocketGuard:
             elif use.until < self._wakes:
                 self._changed.notify_all()
 
-    def _shut(self, now: float) -> None:
+    def _shut(self, now: float, why: str = "") -> None:
         for use in [each for each in self._uses if each.until <= now]:
-            use.over = True
+            use.over = why or f"no answer within {use.seconds:g} seconds"
             self._uses.discard(use)
             with contextlib.suppress(OSError):  # the other side was quicker
                 use.socket.shutdown(socket.SHUT_RDWR)

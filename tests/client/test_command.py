@@ -120,6 +120,15 @@ def test_who_reads_only_the_beginning_is_enough(here: Live):
         assert process.stderr.read() == b""
 
 
+def test_a_video_that_nobody_was_told_of_is_no_success(here: Live):
+    command = [sys.executable, "-m", "motion_ray.client", PROMPT, "--no-wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.wait(60) == 141
+        assert process.stderr.read() == b""
+
+
 def test_a_motion_is_published(here: Live, capsys, tmp_path):
     toy_delta(9, token="zwx").save(tmp_path / "delta")
     assert main(["publish", f"{tmp_path / 'delta'}", "--name", "jump"]) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import click
 import pytest
 import yaml
 
@@ -16,11 +17,13 @@ from motion_ray.cluster.serving import (
     HEAD,
     ServeArguments,
     ServingSettings,
+    check_here,
     generator_options,
     router_options,
     settings_from,
 )
 from motion_ray.cluster.serving_scaling import JOBS, WAITING, ByJobs
+from motion_ray.cluster.session import LAST_CLUSTER
 from motion_ray.errors import BaseModelError, ConfigError, KeysError
 from motion_ray.serving.http.standalone import StandaloneConfig
 
@@ -138,10 +141,18 @@ def test_there_is_room_for_as_many_as_may_come() -> None:
         assert found.studio.threads == cores
 
 
-def test_more_than_have_room_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
-    settings_from(ServeArguments(replicas=2), [node(2)], HERE)
-    assert not caplog.text
-    settings_from(ServeArguments(replicas=5), [node(2)], HERE)
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No Ray runs here, and none is named."""
+    monkeypatch.setattr("motion_ray.cluster.serving.ray.is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_TMPDIR", f"{tmp_path}")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def test_more_than_have_room_are_told_of(alone: None, caplog: pytest.LogCaptureFixture) -> None:
+    for replicas in (2, 5):
+        assert not caplog.text
+        check_here(settings_from(ServeArguments(replicas=replicas), [node(2)], HERE), [node(2)])
     assert "there is room for 2 of 5 generators with 1 CPU core each" in caplog.text
 
 
@@ -159,12 +170,35 @@ def test_a_wrong_argument_is_one_line(words: dict[str, str], where: str, fix: st
     assert caught.value.where == where and caught.value.fix.startswith(fix)
 
 
-def test_what_a_server_on_this_machine_needs_is_looked_at_before(tmp_path: Path) -> None:
-    root = tmp_path.as_posix()
+def test_what_a_server_on_this_machine_needs_is_looked_at_before(
+    alone: None, tmp_path: Path
+) -> None:
     with pytest.raises(KeysError, match="cannot be read"):
-        build(ServeArguments(root=Path(root), keys=Path("nofile.json")))
+        build(ServeArguments(root=tmp_path, keys=Path("nofile.json")))
     with pytest.raises(BaseModelError, match="nosuch"):
-        build(ServeArguments(root=Path(root), base="nosuch"))
+        build(ServeArguments(root=tmp_path, base="nosuch"))
+
+
+@pytest.mark.parametrize("sign", ["variable", "note", "option"])
+def test_on_a_cluster_that_will_be_joined_they_may_lie_elsewhere(
+    alone: None,
+    sign: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nor do the cores of this machine say for how many there is room."""
+    command = click.Command("run", params=[click.Option(["--address"])])
+    words = ["--address", "10.0.0.5:6379"] if sign == "option" else []
+    if sign == "variable":
+        monkeypatch.setenv("RAY_ADDRESS", "10.0.0.5:6379")
+    if sign == "note":
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / LAST_CLUSTER).write_text("10.0.0.5:6379")
+    arguments = ServeArguments(root=tmp_path, base="elsewhere", keys=Path("k"), replicas=100)
+    with command.make_context("run", words):
+        build(arguments)
+    assert "room" not in caplog.text
 
 
 def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
@@ -199,6 +233,11 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
         "site: {jobs: !hunter2 x}",
         "site: {jobs: *hunter2}",
         "site: {jobs: @hunter2}",
+        "site: {jobs: !hunter2!x y}",
+        "site: {jobs: !hunter'2 x}",
+        "site: {jobs: !!bool hunter2}",
+        "site: {jobs: !!timestamp hunter2}",
+        "%TAG !hunter2! a\n%TAG !hunter2! a\n---\nsite: {}",
     ],
 )
 def test_nor_from_a_file(tmp_path: Path, content: str) -> None:

@@ -117,10 +117,15 @@ def test_two_servers_share_their_jobs(tmp_path: Path) -> None:
         other = server.new_router()
         await other.start()
         async with server.replica("a"), server.replica("b", other.exchange):
-            server.engines["a"].seconds = server.engines["b"].seconds = 0.01
+            for engine in server.engines.values():
+                engine.go_on.clear()  # until both are at work, so that neither does everything
             jobs = [accept(server.jobs, seed=10 + number) for number in range(20)]
             for number, job in enumerate(jobs):
                 await (server.router, other)[number % 2].dispatch(job)
+            both = [engine.entered for engine in server.engines.values()]
+            await until_true(lambda: all(entered.is_set() for entered in both))
+            for engine in server.engines.values():
+                engine.go_on.set()
             found = await server.ended(*jobs)
             assert {job.state for job in found} == {JobState.SUCCEEDED}
             assert {job.worker for job in found} == {"a", "b"}

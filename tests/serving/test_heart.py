@@ -85,7 +85,7 @@ def test_work_that_hangs_is_told_of_after_its_claim_is_lost(store, monkeypatch):
     monkeypatch.setattr(heart, "LOOK_S", 0.01)
     deaf: Any = DeafStore()
     told: list[str] = []
-    with heart.Heart(deaf, accept(store).claim, 0.2, 1.0, lambda: told.append("hung")) as beating:
+    with heart.Heart(deaf, accept(store).claim, 0.2, 4.0, lambda: told.append("hung")) as beating:
         until(lambda: beating.lost)
         assert not told
         until(lambda: bool(told))

@@ -72,7 +72,7 @@ def test_a_failed_prefetch_is_logged_and_the_thread_lives_on(base, library, capl
     pool.prefetch(single(bad))
     pool.prefetch(single(good))
     until(lambda: pool.place(good) == "host")
-    assert "not prefetched: m1@1: is damaged" in caplog.text
+    assert "not prefetched: motion m1@1: is damaged" in caplog.text
 
 
 def test_prefetching_does_not_wait_for_room(base, library):

@@ -66,6 +66,14 @@ def opened(postgres: Postgres, schema: str, owner: str = "here", **more) -> Post
         ("postgresql://[me:secret/jobs", "is not of the form"),
         ("postgresql://db/jobs\nsecret", "is not of the form"),
         ("postgresql://db/jobs#secret", "is not of the form"),
+        ("postgresql://db/jobs?user=me:secret", "is not of the form"),
+        ("postgresql://db/jobs?host=me:secret@127.0.0.1", "no password stands in them"),
+        ("postgresql://db/jobs?service=x:secret", "is not of the form"),
+        ("postgresql://db/jobs?options=password%3Dsecret", "no password stands in them"),
+        ("postgresql://se%zzcret@db/jobs", "is not of the form"),
+        ("postgresql://db/jobs?application_name=se%00cret", "is not of the form"),
+        ("postgresql://db/jobs?options=-c%20x=secret", "is not of the form"),
+        ("postgresql://db/jobs?&", "is not of the form"),
         ("postgresql://db/jobs?passfile=system", "passfile is not absolute"),
         ("postgresql:/me:secret@db/jobs", "begins so: postgresql://"),
         ("host=db user=me password=secret", "begins so: postgresql://"),
@@ -91,7 +99,7 @@ def test_an_address_that_cannot_be_one_is_refused(jobs: str, rule: str) -> None:
         "postgresql://db:5432/jobs?user=me@REALM&application_name=a@b",
         "postgresql://me%40REALM@db/m%C3%BCll",
         "postgresql:///jobs?host=/var/run/postgresql&connect_timeout=3",
-        "postgresql://%2Fvar%2Frun/jobs",
+        "postgresql://%2Fvar%2Frun/my%20jobs?hostaddr=::1&options=-c%20jit%3Doff",
         "postgresql://",
     ],
 )
@@ -313,15 +321,16 @@ def test_whoever_asked_first_is_served_first(postgres, schema) -> None:
     def ask(name: str) -> None:
         with database.reading():
             order.append(name)
+            time.sleep(0.2)
 
     with ThreadPoolExecutor(32) as threads:
         with contextlib.ExitStack() as held:
             for _ in range(MOST_CONNECTIONS):
                 held.enter_context(database.reading())
             asked = [threads.submit(ask, "early")]
-            time.sleep(RETRY_S + 0.5)
+            time.sleep(RETRY_S / 2)
             asked += [threads.submit(ask, f"late {number}") for number in range(20)]
-            time.sleep(0.5)
+            time.sleep(RETRY_S)
         for each in asked:
             each.result()
     assert "early" in order[:MOST_CONNECTIONS]

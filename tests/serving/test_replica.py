@@ -446,6 +446,7 @@ def test_a_replica_that_shuts_down_gives_its_jobs_back(store, results, engine):
 
 def test_a_replica_that_lost_its_claim_leaves_the_job_alone(store, results, engine, monkeypatch):
     """It was away for too long; the job runs elsewhere meanwhile."""
+    monkeypatch.setattr(heart, "LOOK_S", 0.1)
     told: list[bool] = []
 
     def listened(ask):
@@ -458,7 +459,7 @@ def test_a_replica_that_lost_its_claim_leaves_the_job_alone(store, results, engi
 
     monkeypatch.setattr(store, "look", listened(store.look))
     monkeypatch.setattr(store, "beat", listened(store.beat))
-    replica = Replica("one", engine, store, results, write, ReplicaConfig(lease_s=2.0))
+    replica = Replica("one", engine, store, results, write, ReplicaConfig(lease_s=30.0))
     job = accept(store, steps=1000)
     engine.go_on.clear()
     replica.submit(job)
