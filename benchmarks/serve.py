@@ -27,6 +27,7 @@ from benchmarks.serve_motions import latency, thousand
 from benchmarks.serve_naive import naive
 from benchmarks.serve_overhead import overhead
 from benchmarks.served import Served
+from motion_ray.threads import apart
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,13 @@ def main() -> None:
     given = {name: getattr(args, name) for name in ("motions", "requests", "steps", "repeats")}
     size = replace(size, **{name: value for name, value in given.items() if value is not None})
     served = Served(args.base, size.steps)
+    # Those that compute here do so in a thread that ends: beside the threads that OpenMP keeps for
+    # it generations of later parts would take twice as long.
     parts: dict[str, Callable[[Path], None]] = {
-        "a": lambda folder: cost_of_a_change(folder, size.repeats, served),
+        "a": lambda folder: apart(lambda: cost_of_a_change(folder, size.repeats, served)),
         "b": lambda folder: latency(folder, shelf, size.motions, size.requests, served),
         "c": lambda _: naive(shelf, size.motions, size.requests, served, args.threads),
-        "d": lambda folder: thousand(folder, size.many, size.many_requests, served),
+        "d": lambda folder: apart(lambda: thousand(folder, size.many, size.many_requests, served)),
         "e": lambda folder: overhead(folder, size.repeats, served, args.threads),
     }
     with tempfile.TemporaryDirectory(prefix="benchmark-") as root:
