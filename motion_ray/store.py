@@ -171,14 +171,21 @@ class DeltaStore:
         found = [self._read_or_log(name, version) for name, version in self.versions()]
         return [record for record in found if record is not None]
 
+    def names(self) -> list[str]:
+        """Names, sorted, also those of which all versions were withdrawn: one look, however many.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return [name for name in self._shelf.names() if re.fullmatch(NAME, name)]
+
     def versions(self) -> list[tuple[str, int]]:
         """Names and versions, sorted, without looking into any ref: far quicker than :meth:`list`.
 
         Raises:
             StoreError: the store cannot be read.
         """
-        names = [name for name in self._shelf.names() if re.fullmatch(NAME, name)]
-        return [(name, version) for name in names for version in self._shelf.versions(name)]
+        return [(name, version) for name in self.names() for version in self._shelf.versions(name)]
 
     def _names(self, name: str, version: int, delta: MotionDelta) -> bool:
         record = self._read_or_log(name, version)

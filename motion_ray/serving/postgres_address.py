@@ -52,8 +52,11 @@ def check_url(url: str) -> str:
     if not url.startswith(SCHEMES):
         raise ValueError(f"an address of a PostgreSQL database begins so: {GOOD}")
     match = _ADDRESS.fullmatch(url)
+    if match is None:
+        raise _not_taken(url)
+    user, name = unquote(match["user"] or ""), unquote(match["name"] or "")
     # Written as %3A a ":" in an account is one of its letters for libpq, and for people a password.
-    if match is None or re.search(r"[:=@]", unquote(match["name"] or "")) or _colon(match):
+    if ":" in user or re.search(r"[:=@]", name):
         raise _not_taken(url)
     for part in match["settings"].split("&") if match["settings"] else ():
         name, is_set, value = part.partition("=")
@@ -89,10 +92,6 @@ def names_in(url: str) -> set[str]:
 def shown(url: str, schema: str) -> str:
     """An address that was checked, for errors."""
     return f"{url.partition('?')[0]} (schema {schema})"
-
-
-def _colon(match: re.Match[str]) -> bool:
-    return ":" in unquote(match["user"] or "")
 
 
 def _odd(name: str, value: str) -> bool:

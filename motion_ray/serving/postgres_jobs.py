@@ -170,7 +170,8 @@ class PostgresDatabase:
             "application_name": "motion_ray",
             "target_session_attrs": "read-write",
         }
-        words = {name: value for name, value in words.items() if name not in names_in(url)}
+        for name in names_in(url) & words.keys():
+            del words[name]  # what the address says counts
         try:
             connect(url, **words).close()  # a pool would not say why it cannot
         except ProgrammingError:  # which would repeat a part of the address

@@ -121,7 +121,7 @@ def open_site(config: SiteConfig, retention_s: float, backbone: UNet3DBackbone) 
 def _tell_of(deltas: DeltaStore) -> None:
     """Say that there are no motions: whoever mistyped the place would look for them for long."""
     try:
-        if not deltas.versions():
+        if not deltas.names():
             log.warning("%s: holds no motions yet", deltas.uri)
     except StoreError as fault:  # it may be reached later
         log.warning("the store of motions cannot be read now: %s", fault)

@@ -98,10 +98,8 @@ class SqlJobStore:
 
     def now(self) -> float:
         """See the protocol."""
-        if self._clock is not None:
-            return self._clock()
         with self._database.reading() as connection:
-            return self._database.now(connection)
+            return self._now(connection)
 
     # --- accepting --------------------------------------------------------------------------------
 
